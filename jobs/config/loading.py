@@ -1,0 +1,135 @@
+"""Reading configs: YAML, `--set` overrides, and errors that say which key, what was wrong and what was meant."""
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from jobs.config.pipeline import Pipeline
+from jobs.config.sections import Data
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names the file, the field and the way out, one line a fault."""
+
+
+class UniqueKeySafeLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice (YAML would let the last one win)."""
+
+
+def _mapping(loader: UniqueKeySafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=deep)
+        if key in seen:
+            raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} is written twice; keep one")
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+UniqueKeySafeLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def load(path: Path, overrides: typing.Sequence[str] = ()) -> Pipeline:
+    """The config in `path` with `key.path=value` overrides (values are YAML).
+
+    Raises ConfigError when the file is missing, is not YAML, or holds a key or value that does not fit.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a YAML file such as configs/quickstart.yaml") from None
+    try:
+        values = yaml.load(text, Loader=UniqueKeySafeLoader) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}, not a mapping of sections")
+    for override in overrides:
+        _override(values, override)
+    return check(values, str(path))
+
+
+def check(values: dict[str, Any], where: str) -> Pipeline:
+    """The validated config of plain values; ConfigError names each fault after `where`."""
+    try:
+        return Pipeline.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _faults(error, Pipeline))) from None
+
+
+def check_data(values: dict[str, Any], where: str) -> Data:
+    """The validated `data` section of plain values, for commands that need no whole pipeline."""
+    try:
+        return TypeAdapter(Data).validate_python(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _faults(error, Data))) from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write it as key.path=value, for example --set pretrain.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+    values[last] = value
+
+
+def _faults(error: ValidationError, root: Any) -> list[str]:
+    return [_fault(item, root) for item in error.errors()]
+
+
+def _fault(item: Any, root: Any) -> str:
+    models, keys = _walk(root, item["loc"])
+    name = ".".join(keys) or "config"
+    if item["type"] == "extra_forbidden":
+        known = sorted({field for model in models for field in model.model_fields})
+        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.0)
+        return f"{name}: unknown key; did you mean {near[0]!r}? (known here: {', '.join(known)})"
+    if item["type"] == "missing":
+        return f"{name}: is required and not given"
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    return f"{name}: {item['msg']} (got {item['input']!r})"
+
+
+def _walk(root: Any, loc: tuple[Any, ...]) -> tuple[list[type[BaseModel]], list[str]]:
+    """The models that could hold the last key of `loc`, and the keys as they stand in the file (no union tags)."""
+    models, keys = _models(root), []
+    for depth, part in enumerate(loc):
+        tagged = [m for m in models if part in _tags(m)]
+        if tagged and not any(part in m.model_fields for m in models):  # a discriminated union's tag
+            models = tagged
+            continue
+        keys.append(str(part))
+        if depth < len(loc) - 1:
+            models = [n for m in models if part in m.model_fields for n in _models(m.model_fields[part].annotation)]
+    return models, keys
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        return [model for arm in typing.get_args(annotation) for model in _models(arm)]
+    return []
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    return tuple(
+        value for key in ("kind", "name") if key in model.model_fields for value in typing.get_args(model.model_fields[key].annotation)
+    )

@@ -1,0 +1,36 @@
+"""The names that stand in MLflow, in one place (see "Names in MLflow" in the architecture notes)."""
+
+LOSS = "train/loss"
+LOSS_INTRA = "train/loss_intra"
+LOSS_CROSS = "train/loss_cross"
+WEIGHT_INTRA = "train/weight_intra"
+WEIGHT_CROSS = "train/weight_cross"
+LEARNING_RATE = "train/lr"
+CLOUDS_PER_S = "train/clouds_per_s"
+EPOCH = "train/epoch"
+VALIDATION_SCORE = "val/svm_balanced_accuracy"
+
+TAG_PIPELINE = "pipeline"
+TAG_STAGE = "stage"
+TAG_RAY_JOB = "ray.job_id"
+TAG_CODE = "code.digest"
+TAG_DATA = "data.digest"
+TAG_CONFIG = "config.digest"
+
+ALIAS_CANDIDATE = "candidate"
+
+# Environment of a job: its whole resolved config as JSON, and where it stands in the pipeline.
+ENV_CONFIG = "ADACROSSNET_CONFIG"
+ENV_PIPELINE = "ADACROSSNET_PIPELINE"
+ENV_STAGE_RUNS = "ADACROSSNET_STAGE_RUNS"  # JSON: stage name -> MLflow run id, of this pipeline's stages
+ENV_CODE_DIGEST = "ADACROSSNET_CODE_DIGEST"
+
+
+def evaluation_metric(task: str, dataset: str, metric: str) -> str:
+    """`svm/modelnet40/accuracy` and its like."""
+    return f"{task}/{dataset}/{metric}"
+
+
+def registered_name(backbone: str) -> str:
+    """The registered model of a backbone: `adacrossnet-dgcnn`."""
+    return f"adacrossnet-{backbone}"

@@ -1,0 +1,87 @@
+"""A whole configuration: sections, the rules that hold between them, its stages and its digest."""
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from jobs.config.sections import Cluster, Data, Evaluate, Prepared, Pretrain, Strict, Tracking
+
+STAGES = ("prepare", "pretrain", "evaluate", "register")
+
+
+class Pipeline(Strict):
+    """Raw shapes to a registered encoder: prepare, pretrain, evaluate, register."""
+
+    name: str = Field(default="pipeline", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")  # names the runs; letters, digits, - and _
+    seed: int = Field(default=0, ge=0, lt=2**31)  # of every draw of training and evaluation
+    data: Data  # what is pretrained on, and judged on unless probe says otherwise
+    probe: Data | None = None  # the labelled dataset of the linear SVM, when it is another one
+    pretrain: Pretrain = Pretrain()
+    evaluate: Evaluate = Evaluate()
+    cluster: Cluster = Cluster()
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Pipeline:
+        pretrain = self.pretrain
+        if pretrain.backbone.name == "dgcnn" and pretrain.backbone.k > min(pretrain.points, self.evaluate.points):
+            raise ValueError(
+                f"pretrain.backbone.k is {pretrain.backbone.k}, more than the points of a cloud "
+                f"(pretrain.points {pretrain.points}, evaluate.points {self.evaluate.points}): lower k or raise the points"
+            )
+        if pretrain.batch < self.cluster.workers:
+            raise ValueError(
+                f"pretrain.batch is {pretrain.batch} for {self.cluster.workers} workers: each needs at least one shape of "
+                "every batch; raise pretrain.batch or lower cluster.workers"
+            )
+        if getattr(self.data, "views", 1) == 0:
+            raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
+        return self
+
+    def resolved(self, base: Path) -> Pipeline:
+        """The same config with absolute paths (relative ones start at `base`) and every default target filled in."""
+        storage = _absolute(self.cluster.storage, base)
+        cluster = self.cluster.model_copy(update={"storage": storage})
+        update: dict[str, object] = {"cluster": cluster, "data": _resolved_data(self.data, base, storage)}
+        if self.probe is not None:
+            update["probe"] = _resolved_data(self.probe, base, storage)
+        return self.model_copy(update=update)
+
+    @property
+    def probe_data(self) -> Data:
+        """The dataset that the linear SVM is trained and judged on."""
+        return self.probe if self.probe is not None else self.data
+
+    def to_json(self) -> str:
+        """One line of JSON that `Pipeline.model_validate_json` reads back equal."""
+        return self.model_dump_json()
+
+    def digest(self) -> str:
+        """16 hex digits that change when any value changes."""
+        return digest_of(json.loads(self.to_json()))
+
+
+def digest_of(value: object) -> str:
+    """16 hex digits of a JSON value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _absolute(path: Path, base: Path) -> Path:
+    return Path(path).expanduser() if Path(path).expanduser().is_absolute() else (base / path).resolve()
+
+
+def _resolved_data(data: Data, base: Path, storage: Path) -> Data:
+    update: dict[str, object] = {}
+    source = getattr(data, "source", None)
+    if source is not None:
+        update["source"] = _absolute(source, base)
+    if data.target is not None:
+        update["target"] = _absolute(data.target, base)
+    elif not isinstance(data, Prepared):
+        with_source = data.model_copy(update=update)
+        key = digest_of(json.loads(with_source.model_dump_json(exclude={"target"})))
+        update["target"] = storage / "data" / f"{data.kind}-{key}"
+    return data.model_copy(update=update)

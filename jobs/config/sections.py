@@ -1,0 +1,173 @@
+"""The sections of a configuration, field by field. Units stand in each comment; nothing here imports torch, ray or mlflow."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """A section: an unknown key is an error, values are never coerced silently, and a loaded config does not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=False)
+
+
+Folder = Annotated[Path, Field(strict=False)]
+
+
+class Prepared(Strict):
+    """A dataset that `adacrossnet data prepare` already wrote: the prepare stage only checks it."""
+
+    kind: Literal["prepared"]
+    target: Folder  # the folder that holds manifest.json
+
+
+class Preparing(Strict):
+    """What every raw dataset needs to become a prepared one."""
+
+    target: Folder | None = None  # where the prepared dataset goes; none: <storage>/data/<kind>-<digest of this section>
+    points: Count = 2048  # points stored a shape; a shape with fewer is resampled, and counted
+    shard_rows: Count = 64  # shapes a shard: the unit of work, of restart and of checksums
+    seed: int = Field(default=0, ge=0)  # of every draw that preparing makes (sampling, synthetic shapes, resampling)
+
+
+class Synthetic(Preparing):
+    """Parametric CAD-like objects made from the seed: everything runs with no download."""
+
+    kind: Literal["synthetic"]
+    shapes: Count = 400  # how many, spread evenly over the categories
+    views: Count = 4  # rendered views a shape
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 64  # pixels a side of a view
+
+
+class Meshes(Preparing):
+    """Any folder <class>/[<split>/]*.{off,obj,ply,stl,glb}."""
+
+    kind: Literal["meshes"]
+    source: Folder  # the folder that holds one folder a class
+    views: Annotated[int, Field(ge=0)] = 4  # rendered views a shape, evenly spaced azimuths; 0: none (evaluation only)
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 137  # pixels a side of a view
+    up: Literal["y", "z"] = "y"  # the meshes' up axis; stored clouds have y up
+
+
+class ShapenetRender(Preparing):
+    """ShapeNet/<synset>/<id>.ply with ShapeNetRendering/<synset>/<id>/rendering/NN.png."""
+
+    kind: Literal["shapenet-render"]
+    source: Folder  # the folder that holds ShapeNet/ and ShapeNetRendering/
+    views: Count = 24  # views kept a shape, the first in name order
+
+
+Data = Annotated[Prepared | Synthetic | Meshes | ShapenetRender, Field(discriminator="kind")]
+
+
+class Backbone(Strict):
+    """The point-cloud encoder."""
+
+    name: Literal["dgcnn", "pointnet"] = "dgcnn"  # dgcnn: Wang et al. 2019; pointnet: Qi et al. 2017
+    k: Annotated[int, Field(ge=1)] = 20  # nearest neighbours of an EdgeConv (dgcnn)
+
+
+class Image(Strict):
+    """The image towers (RGB and, where the objective needs it, grey)."""
+
+    tower: Literal["resnet18", "resnet50"] = "resnet50"
+    size: Annotated[int, Field(ge=32, le=512)] = 224  # pixels a side that the towers see
+
+
+class Objective(Strict):
+    """Which contrastive losses, after which paper."""
+
+    # crosspoint: mean of both projections against RGB. crossnet-con: [v1; v2] against [RGB; grey].
+    # crossnet-ave: the mean against RGB plus the mean against grey.
+    cross: Literal["crosspoint", "crossnet-con", "crossnet-ave"] = "crossnet-con"
+    temperature: Positive = 0.2  # of NT-Xent
+    # crossnet-con stacks two rows a shape, so each anchor meets two false negatives (its own shape). False masks them.
+    same_sample_negatives: bool = False
+
+
+class StaticWeighting(Strict):
+    """Constant weights."""
+
+    name: Literal["static"]
+    intra: NonNegative = 1.0
+    cross: NonNegative = 1.0
+
+
+class AdaCrossNetWeighting(Strict):
+    """w_k <- beta w_k + (1 - beta) sigmoid(alpha (L_k(t) - L_k(t-1))), Putra et al. 2025; w_0 = 1, L(0) = 0."""
+
+    name: Literal["adacrossnet"]
+    alpha: NonNegative = 0.05  # slope of the sigmoid, per unit of loss
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.95  # momentum of the weights
+    normalise: bool = False  # scale the weights to sum to their number, so that balance alone changes
+
+
+Weighting = Annotated[StaticWeighting | AdaCrossNetWeighting, Field(discriminator="name")]
+
+
+class Optimizer(Strict):
+    """Adam with L2 decay as published, or AdamW with decoupled decay."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: Positive = 1e-3  # peak learning rate
+    weight_decay: NonNegative = 1e-5
+    clip_norm: Positive | None = None  # largest global gradient norm; none: no clipping
+    warmup: Annotated[int, Field(ge=0)] = 0  # iterations of linear warm-up
+    min_lr: NonNegative = 0.0  # where the cosine ends; its period is all iterations after the warm-up
+
+
+class Pretrain(Strict):
+    """The self-supervised training."""
+
+    backbone: Backbone = Backbone()
+    image: Image = Image()
+    objective: Objective = Objective()
+    weighting: Weighting = AdaCrossNetWeighting(name="adacrossnet")
+    optimizer: Optimizer = Optimizer()
+    epochs: Count = 250
+    batch: Annotated[int, Field(ge=2)] = 32  # shapes a global batch, whatever the number of workers
+    accumulate: Count = 1  # global batches an optimizer step; adds no negatives: each batch contrasts within itself
+    points: Annotated[int, Field(ge=2)] = 2048  # points a view
+    precision: Literal["float32", "bf16", "float64"] = "float32"  # bf16: autocast of the forward pass
+    loader_workers: Annotated[int, Field(ge=0)] = 2  # processes a rank that read and augment; 0: in the training process
+    log_every: Count = 10  # iterations between two progress lines and metric points
+    validate_every: Count = 1  # epochs between two validations (linear SVM on the validation split)
+    keep_every: Annotated[int, Field(ge=0)] = 0  # also log every n-th epoch's encoder to MLflow; 0: the best alone
+
+
+class Evaluate(Strict):
+    """Linear SVM on frozen features."""
+
+    points: Annotated[int, Field(ge=2)] = 1024  # points a cloud
+    fixed_c: Positive = 0.01  # the published C, shown beside the chosen one
+    # C is chosen on validation from this grid, widened by decades while the best lies at its edge
+    c_grid: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+    batch: Count = 32  # clouds a forward pass
+
+
+class Cluster(Strict):
+    """Where the jobs run and with what. Empty: an embedded one-node cluster, started and stopped by the command."""
+
+    address: str | None = None  # job server of an existing cluster, http://host:8265; RAY_ADDRESS goes before it
+    workers: Count = 1  # Ray Train workers (ranks)
+    cpus_per_worker: Positive = 1.0  # cores a worker
+    gpus_per_worker: NonNegative = 0.0  # GPUs a worker; more than 0: NCCL, else gloo
+    threads_per_worker: Count = 1  # torch threads a worker
+    collective_timeout_s: Positive = 1800.0  # seconds until a stuck NCCL or gloo collective fails
+    max_failures: Annotated[int, Field(ge=0)] = 3  # lost workers survived before the run fails
+    storage: Folder = Path("runs/storage")  # checkpoints and default datasets; every node must reach it
+    min_free_gb: NonNegative = 1.0  # GB left free on storage after the checkpoints; less: refused before the start
+
+
+class Tracking(Strict):
+    """MLflow."""
+
+    uri: str | None = None  # of an existing server, http://host:5000; MLFLOW_TRACKING_URI goes before it
+    experiment: Annotated[str, Field(min_length=1)] = "adacrossnet"

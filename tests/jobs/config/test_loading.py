@@ -1,0 +1,98 @@
+"""Configs are strict: what does not fit is refused with the file, the field and the way out."""
+from pathlib import Path
+
+import pytest
+
+from jobs.config import ConfigError, Pipeline, load
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "configs").glob("*.yaml")))
+def test_every_shipped_config_loads_and_survives_being_stored(name: str) -> None:
+    resolved = load(ROOT / "configs" / name).resolved(ROOT)
+    again = Pipeline.model_validate_json(resolved.to_json())
+    assert again == resolved
+    assert again.digest() == resolved.digest()
+    assert again.resolved(Path("/elsewhere")) == resolved  # nothing in it depends on where it is read
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "meant"),
+    [
+        ("data: {kind: synthetic, shpaes: 3}", "data.shpaes", "'shapes'"),
+        ("data: {kind: synthetic}\npretrain: {bacth: 3}", "pretrain.bacth", "'batch'"),
+        ("data: {kind: synthetic}\npretrain: {weighting: {name: adacrossnet, alhpa: 1}}", "pretrain.weighting.alhpa", "'alpha'"),
+        ("data: {kind: synthetic}\nevalute: {}", "evalute", "'evaluate'"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_valid_one(tmp_path: Path, text: str, key: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, text))
+    assert f"{key}: unknown key; did you mean {meant}" in str(error.value)
+    assert str(tmp_path / "run.yaml") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: {kind: synthetic, shapes: many}", "data.shapes"),
+        ("data: {kind: synthetic}\npretrain: {epochs: 0}", "pretrain.epochs"),
+        ("data: {kind: synthetic}\npretrain: {epochs: 2.5}", "pretrain.epochs"),
+        ("data: {kind: synthetic}\npretrain: {weighting: {name: adacrossnet, beta: 1.0}}", "pretrain.weighting.beta"),
+        ("data: {kind: synthetic}\npretrain: {optimizer: {lr: .nan}}", "pretrain.optimizer.lr"),
+        ("data: {kind: cubes}", "'synthetic'"),
+        ("data: {kind: meshes}", "data.source: is required"),
+        ("pretrain: {}", "data: is required"),
+        ("data: {kind: synthetic}\nname: has spaces", "name"),
+        ("data: {kind: synthetic}\npretrain: {backbone: {k: 400}, points: 256}", "pretrain.backbone.k is 400"),
+        ("data: {kind: synthetic}\npretrain: {batch: 2}\ncluster: {workers: 4}", "pretrain.batch is 2 for 4 workers"),
+        ("data: {kind: synthetic}\ndata: {kind: synthetic}", "line 2: the key 'data' is written twice"),
+        ("data: {kind: synthetic", "not valid YAML"),
+        ("- a list", "not a mapping"),
+    ],
+)
+def test_a_wrong_value_names_its_field(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, text))
+    assert said in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no_such\.yaml: cannot be read"):
+        load(tmp_path / "no_such.yaml")
+
+
+def test_set_overrides_a_value_and_makes_its_section_where_there_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {kind: synthetic, shapes: 40}")
+    config = load(path, ["pretrain.epochs=5", "data.shapes=80", "pretrain.weighting={name: static, intra: 2.0}"])
+    assert config.pretrain.epochs == 5
+    assert config.data.shapes == 80  # type: ignore[union-attr]
+    assert config.pretrain.weighting.intra == 2.0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("override", ["pretrain.epochs", "=5", "name.x=1", "pretrain.epochs={"])
+def test_a_malformed_override_is_shown_as_it_was_typed(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(write(tmp_path, "name: a\ndata: {kind: synthetic}"), [override])
+    assert f"--set {override}" in str(error.value)
+
+
+def test_the_digest_follows_every_value_and_not_the_order_of_keys(tmp_path: Path) -> None:
+    one = load(write(tmp_path, "seed: 1\ndata: {kind: synthetic, shapes: 40, views: 2}")).digest()
+    two = load(write(tmp_path, "data: {views: 2, shapes: 40, kind: synthetic}\nseed: 1")).digest()
+    other = load(write(tmp_path, "seed: 2\ndata: {kind: synthetic, shapes: 40, views: 2}")).digest()
+    assert one == two != other
+
+
+def test_default_targets_differ_when_the_data_differ(tmp_path: Path) -> None:
+    targets = {
+        load(write(tmp_path, f"data: {{kind: synthetic, shapes: {shapes}}}")).resolved(tmp_path).data.target for shapes in (40, 80)
+    }
+    assert len(targets) == 2
