@@ -92,7 +92,7 @@ class _GlobalNorm(torch.autograd.Function):
         scale_C = weight_C * inverse_C
         y = torch.addcmul(_wide(bias_C - mean_C * scale_C, x), exact, _wide(scale_C, x)).to(x.dtype)
         ctx.save_for_backward(x, weight_C, mean_C, inverse_C, total)
-        ctx.mark_non_differentiable(mean_C, var_C, total)  # type: ignore[attr-defined]
+        ctx.mark_non_differentiable(mean_C, var_C, total)
         return y, mean_C, var_C, total
 
     @staticmethod

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from .batchnorm import BatchNorm
 from .edgeconv import SLOPE, EdgeConv
-from .neighbours import nearest
+from .neighbours import nearest, nearest_features
+from .pooling import pool_points
 
 
 class DGCNN(nn.Module):
@@ -28,13 +29,11 @@ class DGCNN(nn.Module):
         """[B, N, 3] -> feat_BD [B, 2048]: maximum over points, then mean. Raises ValueError for N < k and for values not finite."""
         if points_BNC.dim() != 3 or points_BNC.shape[2] != 3:
             raise ValueError(f"DGCNN takes clouds [B, N, 3], not {list(points_BNC.shape)}")
-        x_BNC, layers = points_BNC, []
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x_BNC = layer(x_BNC, nearest(x_BNC, self.k))  # neighbours anew in each layer's feature space
-            layers.append(x_BNC)
+        layers = [self.conv1(points_BNC, nearest(points_BNC, self.k))]
+        for layer in (self.conv2, self.conv3, self.conv4):
+            layers.append(layer(layers[-1], nearest_features(layers[-1], self.k)))  # neighbours anew in each layer's feature space
         clouds, points = points_BNC.shape[:2]
-        convolution = self.conv5[0]
-        assert isinstance(convolution, nn.Conv1d)
+        convolution, norm = self.conv5[0], self.conv5[1]
+        assert isinstance(convolution, nn.Conv1d) and isinstance(norm, BatchNorm)
         y_MC = F.linear(torch.cat(layers, 2).flatten(0, 1), convolution.weight[:, :, 0])
-        y_BNC = F.leaky_relu(self.conv5[1](y_MC), SLOPE).reshape(clouds, points, -1)
-        return torch.cat([y_BNC.amax(1), y_BNC.mean(1)], 1)
+        return torch.cat(pool_points(y_MC.reshape(clouds, points, -1), norm, SLOPE), 1)

@@ -3,7 +3,7 @@
 B clouds, N points, M = B N rows, K neighbours, C channels in, D channels out. The published layer convolves every edge [x_j - x_i ; x_i],
 normalises over all edges, applies LeakyReLU and takes the maximum over the K edges of a point. With the convolution W = [P | Q] an edge is
 P x_j + (Q - P) x_i: linear in each end. So
-- batch mean and variance over edges follow from mean and covariance of the edge vectors [x_j ; x_i] (moments.py), before any product is made;
+- batch mean and variance over edges follow from mean and covariance of the edge vectors [x_j ; x_i] (moments.py), before any product;
 - the normalisation's scale folds into P and Q - P (a negative scale turns the maximum round by itself, with no case apart);
 - LeakyReLU is monotone: the maximum over edges is that of the folded P x_j (maximum.py), and nothing of size M K D exists.
 """
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .batchnorm import ONE_VALUE, BatchNorm
 from .maximum import neighbour_maximum
 from .moments import edge_moments
+from .reduction import ranks
 
 SLOPE = 0.2  # of LeakyReLU where negative, as published
 
@@ -42,7 +43,7 @@ class EdgeConv(nn.Sequential):
                 mean_2C, covariance_2C2C, edges = edge_moments(rows_MC, idx_MK)
                 mean_D = both_D2C @ mean_2C
                 var_D = ((both_D2C @ covariance_2C2C) * both_D2C).sum(1).clamp_min(0.0)
-                if idx_MK.numel() == 1:
+                if idx_MK.numel() == 1 and ranks() == 1:
                     raise ValueError(ONE_VALUE)
                 norm.track(mean_D, var_D, edges)
             else:

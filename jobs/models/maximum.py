@@ -1,12 +1,30 @@
-"""The maximum over a point's neighbours, in cache-sized pieces. M rows, K neighbours, D channels."""
+"""Maxima with the place they came from, in cache-sized pieces. M rows, K neighbours, D channels, P rows of a piece."""
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
+from torch.nn import functional as F
 
-PIECE_BYTES = 2**20  # of gathered neighbours at once on a CPU: what stays in a core's second-level cache
+PIECE_BYTES = 2**20  # worked on at once on a CPU: what stays in a core's second-level cache
 GPU_PIECE_BYTES = 256 * 2**20
+
+
+def piece_rows(row_bytes: int, rows: int, on_gpu: bool) -> int:
+    """How many rows of `row_bytes` bytes make a piece: at least 1, at most all `rows`."""
+    return max(1, min(rows, (GPU_PIECE_BYTES if on_gpu else PIECE_BYTES) // row_bytes))
+
+
+def place_of_maximum_(values_PKD: Tensor, best_PD: Tensor, places_PK: Tensor) -> Tensor:
+    """Of each maximum `best_PD` over k of `values_PKD`, the smallest of `places_PK` (integers >= 0) that holds it; overwrites the values.
+
+    Float arithmetic, because an argmax is not vectorised on CPUs: 0 at a maximum and -1 elsewhere, times a number above any place, less
+    the place; the largest is minus the place sought. Places count from the piece's smallest, so that float32 holds them exactly.
+    """
+    low = places_PK.amin()
+    local_PK1 = (places_PK - low).to(values_PKD.dtype)[:, :, None]
+    values_PKD.sub_(best_PD[:, None]).sign_().mul_(local_PK1.amax() + 1).sub_(local_PK1)
+    return low - values_PKD.amax(1).to(torch.int64)
 
 
 def neighbour_maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float) -> Tensor:
@@ -24,8 +42,7 @@ def _maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float, chos
     """The forward pass; where `chosen_MD` is given, also writes into it the row that each maximum came from."""
     rows, channels = own_MD.shape
     k = idx_MK.shape[1]
-    budget = GPU_PIECE_BYTES if near_MD.is_cuda else PIECE_BYTES
-    piece = max(1, min(rows, budget // (k * channels * near_MD.element_size())))
+    piece = piece_rows(k * channels * near_MD.element_size(), rows, near_MD.is_cuda)
     out_MD = torch.empty_like(own_MD)
     gathered = torch.empty(piece * k, channels, dtype=near_MD.dtype, device=near_MD.device)  # reused: fresh pages cost more than the gather
     for first in range(0, rows, piece):
@@ -35,16 +52,9 @@ def _maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float, chos
         best_PD = out_MD[first : first + piece]
         torch.amax(edges_PKD, 1, out=best_PD)
         if chosen_MD is not None:
-            # Float arithmetic at vector speed instead of an argmax, which is not vectorised: 0 at a maximum and -1 elsewhere, times a
-            # number above any row, minus the row: its maximum is minus the smallest row that holds the maximum. Rows count from the
-            # piece's smallest, so that float32 holds them exactly.
-            edges_PKD.sub_(best_PD[:, None]).sign_()
-            low = idx_PK.amin()
-            local_PK1 = (idx_PK - low).to(near_MD.dtype)[:, :, None]
-            edges_PKD.mul_(float(rows)).sub_(local_PK1)
-            chosen_MD[first : first + piece] = low - edges_PKD.amax(1).to(torch.int64)
-        best_PD.add_(own_MD[first : first + piece])
-    return torch.nn.functional.leaky_relu_(out_MD, slope)
+            chosen_MD[first : first + piece] = place_of_maximum_(edges_PKD, best_PD, idx_PK)
+        F.leaky_relu_(best_PD.add_(own_MD[first : first + piece]), slope)
+    return out_MD
 
 
 class _NeighbourMaximum(torch.autograd.Function):
@@ -59,6 +69,11 @@ class _NeighbourMaximum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         out_MD, chosen_MD = ctx.saved_tensors  # type: ignore[attr-defined]
+        rows, channels = out_MD.shape
         own_MD = torch.ops.aten.leaky_relu_backward(grads[0].contiguous(), out_MD, ctx.slope, True)  # type: ignore[attr-defined]
-        near_MD = torch.zeros_like(own_MD).scatter_add_(0, chosen_MD.to(torch.int64), own_MD)
+        near_MD = torch.zeros_like(own_MD)
+        piece = piece_rows(8 * channels, rows, own_MD.is_cuda)
+        for first in range(0, rows, piece):
+            chosen_PD = chosen_MD[first : first + piece].to(torch.int64)
+            near_MD.scatter_add_(0, chosen_PD, own_MD[first : first + piece])
         return near_MD, own_MD, None, None

@@ -50,7 +50,7 @@ class _EdgeMoments(torch.autograd.Function):
         covariance_2C2C = (within_2C2C + (apart_R2C * counts_R[:, None]).t() @ apart_R2C) / edges
 
         ctx.save_for_backward(centred_MC, idx_MK, neighbours_MC, degree_M1, mean_2C - centre_C.repeat(2), edges)
-        ctx.mark_non_differentiable(edges)  # type: ignore[attr-defined]
+        ctx.mark_non_differentiable(edges)
         return mean_2C, covariance_2C2C, edges
 
     @staticmethod
@@ -59,8 +59,7 @@ class _EdgeMoments(torch.autograd.Function):
             # All ranks agree on this (it is the layer's place in the network), so none waits in the reduction below.
             return None, None
         centred_MC, idx_MK, neighbours_MC, degree_M1, offset_2C, edges = ctx.saved_tensors  # type: ignore[attr-defined]
-        rows, channels = centred_MC.shape
-        k = idx_MK.shape[1]
+        channels, k = centred_MC.shape[1], idx_MK.shape[1]
         both = sum_over_ranks(torch.cat([grads[0][None], grads[1]])) / edges
         # The gradient of an edge vector v is G (v - mean) + g, with G symmetric; about the mean, the mean's own part vanishes.
         shift_2C, matrix_2C2C = both[0], both[1:] + both[1:].t()

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batchnorm import BatchNorm
+from .pooling import pool_points
 
 
 class PointNet(nn.Module):
@@ -31,7 +32,8 @@ class PointNet(nn.Module):
             raise ValueError(f"PointNet takes clouds [B, N, 3], not {list(points_BNC.shape)}")
         clouds, points = points_BNC.shape[:2]
         x_MC = points_BNC.flatten(0, 1)
-        layers = ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3), (self.conv4, self.bn4), (self.conv5, self.bn5))
+        layers = ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3), (self.conv4, self.bn4))
         for convolution, norm in layers:  # rows of channels: a product a layer, and BatchNorm's fast layout
             x_MC = F.relu(norm(F.linear(x_MC, convolution.weight[:, :, 0])))
-        return x_MC.reshape(clouds, points, -1).amax(1)
+        y_MC = F.linear(x_MC, self.conv5.weight[:, :, 0])
+        return pool_points(y_MC.reshape(clouds, points, -1), self.bn5, 0.0)[0]  # ReLU and maximum

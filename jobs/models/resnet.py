@@ -1,12 +1,11 @@
 """ResNet image towers with torchvision's parameter names. B images, C channels, H x W pixels, D pooled features (512 or 2,048).
 
-He et al. 2016, "Deep Residual Learning for Image Recognition"; the stride of a bottleneck stands at its 3 x 3 convolution, as torchvision's.
+He et al. 2016, "Deep Residual Learning for Image Recognition"; a bottleneck strides in its 3 x 3 convolution, as torchvision does.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,8 +80,7 @@ class ResNet(nn.Module):
         """[B, C, H, W] -> [B, 512 or 2048]. Raises ValueError when the images do not have the tower's channels."""
         if images_BCHW.dim() != 4 or images_BCHW.shape[1] != self.conv1.in_channels:
             raise ValueError(f"this tower takes images [B, {self.conv1.in_channels}, H, W], not {list(images_BCHW.shape)}")
-        x = images_BCHW.contiguous(memory_format=torch.channels_last)  # the faster layout of convolutions on CPU and GPU
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn1(self.conv1(images_BCHW)))
         x = F.max_pool2d(x, 3, 2, 1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean((2, 3))

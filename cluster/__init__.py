@@ -1,0 +1,1 @@
+"""How a cluster comes to be. Nothing here imports `service` or `jobs`."""

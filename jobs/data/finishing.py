@@ -1,0 +1,83 @@
+"""From finished shards to a dataset: splits over all shapes, the index, the rejects and, last, the manifest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.config.sections import Preparing
+from jobs.data.building import WORK, Built, settings_of
+from jobs.data.format import INDEX, MANIFEST, REJECTS, SCHEMA_VERSION, SPLITS, digest, shard_name, write_table, write_text
+from jobs.data.items import Item
+from jobs.data.splits import Entry, assign
+from jobs.data.tables import SOURCES
+
+
+def finish(
+    folder: Path, cfg: Preparing, items: Sequence[Item], categories: list[str], listing: str, built: Sequence[Built]
+) -> dict[str, Any]:
+    """Writes what the shards alone cannot say, and returns the manifest. ValueError when no shape is usable."""
+    given = {item.id: item.split for item in items}
+    entries = [Entry(sample_id, category, content, given[sample_id]) for shard in built for sample_id, category, content in shard.rows]
+    splits, refused = assign(entries)
+    rejects = [reject for shard in built for reject in shard.rejects] + [{"id": key, "reason": refused[key]} for key in sorted(refused)]
+    write_text(folder / REJECTS, "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects))
+    if not splits:
+        raise ValueError(
+            f"none of the {len(items)} shapes can be used: {folder / REJECTS} says why for each (the first: {rejects[0]['reason']})"
+        )
+    index_sha256 = write_table(folder / INDEX, _index(built, splits, categories))
+    shards = [{"file": shard_name(shard.number), "rows": len(shard.rows), "sha256": shard.sha256} for shard in built]
+    label = {entry.id: entry.category for entry in entries}
+    counts = {split: Counter(label[sample_id] for sample_id, name in splits.items() if name == split) for split in SPLITS}
+    sizes = sorted({size for shard in built for size in shard.image_sizes})
+    source = SOURCES[cfg.kind]  # type: ignore[attr-defined]
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": cfg.kind,  # type: ignore[attr-defined]
+        "variant": source.variant(cfg),
+        "categories": categories,
+        "splits": {
+            split: {"count": count.total(), "categories": {category: count[category] for category in categories}}
+            for split, count in counts.items()
+        },
+        "points": cfg.points,
+        "views": max(shard.most_views for shard in built),
+        "image_size": sizes[0] if len(sizes) == 1 else None,
+        "part_names": list(source.part_names),
+        "resampled": sum(shard.resampled for shard in built),
+        "rejects": len(rejects),
+        "shards": shards,
+        "index_sha256": index_sha256,
+        "digest": digest(shards, index_sha256),
+        "data": settings_of(cfg),
+        "listing": listing,
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    shutil.rmtree(folder / WORK)
+    return manifest
+
+
+def _index(built: Sequence[Built], splits: dict[str, str], categories: list[str]) -> pa.Table:
+    rows = [
+        (sample_id, categories.index(category), splits[sample_id], content, shard.number, row)
+        for shard in built
+        for row, (sample_id, category, content) in enumerate(shard.rows)
+        if sample_id in splits
+    ]
+    types = {
+        "id": pa.string(),
+        "category": pa.int32(),
+        "split": pa.string(),
+        "content": pa.string(),
+        "shard": pa.int32(),
+        "row": pa.int32(),
+    }
+    columns = zip(*sorted(rows), strict=True)
+    return pa.table({name: pa.array(column, kind) for (name, kind), column in zip(types.items(), columns, strict=True)})

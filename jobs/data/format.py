@@ -1,0 +1,126 @@
+"""The prepared dataset on disk: Arrow IPC shards, an index of the usable shapes, the rejects and a manifest.
+
+manifest.json        what it holds, with checksums; written last: without it the dataset is not complete
+index.arrow          a row a usable shape, sorted by id: id, category, split, content, shard, row
+shard-00000.arrow    shapes of a fixed part of the sorted ids: id, category, points, content, views, parts
+rejects.jsonl        a line a shape or file that was skipped, with its reason
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+MANIFEST, INDEX, REJECTS = "manifest.json", "index.arrow", "rejects.jsonl"
+SPLITS = ("train", "val", "test")
+
+
+def shard_name(number: int) -> str:
+    """The file of a shard."""
+    return f"shard-{number:05d}.arrow"
+
+
+def shard_table(
+    ids: list[str],
+    categories: list[int],
+    points: list[NDArray[np.float32]],
+    contents: list[str],
+    views: list[list[bytes]],
+    parts: list[NDArray[np.int16]] | None,
+    stored: int,
+) -> pa.Table:
+    """The columns of a shard; every cloud [stored, 3], every part row [stored]."""
+    flat = np.concatenate([cloud.ravel() for cloud in points]) if points else np.empty(0, np.float32)
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(ids, pa.string()),
+        "category": pa.array(categories, pa.int32()),
+        "points": pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), stored * 3),
+        "content": pa.array(contents, pa.string()),
+        "views": pa.array(views, pa.list_(pa.binary())),
+    }
+    if parts is not None:
+        labels = np.concatenate(parts) if parts else np.empty(0, np.int16)
+        columns["parts"] = pa.FixedSizeListArray.from_arrays(pa.array(labels, pa.int16()), stored)
+    return pa.table(columns)
+
+
+def write_table(path: Path, table: pa.Table) -> str:
+    """Write under a temporary name, then rename, so that a file with this name is whole. Returns its SHA-256."""
+    temporary = _temporary(path)
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    os.replace(temporary, path)
+    return file_sha256(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same for text."""
+    temporary = _temporary(path)
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def map_table(path: Path) -> pa.Table:
+    """A table over the memory map of `path`: nothing is read until it is used. ValueError when it is not an Arrow file."""
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: prepare the dataset again") from None
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a whole Arrow file ({error}): remove the folder and prepare the dataset again") from None
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(shards: list[dict[str, Any]], index_sha256: str) -> str:
+    """What a dataset is known by: SHA-256 over the schema version and the checksums of shards and index."""
+    lines = [f"schema {SCHEMA_VERSION}", *(f"{shard['file']} {shard['sha256']}" for shard in shards), f"{INDEX} {index_sha256}"]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a prepared dataset; ValueError, with the way out, when the folder does not hold one that this code reads."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} does not exist: prepare a dataset there first (`adacrossnet data prepare KIND SOURCE {folder}`)")
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no {MANIFEST}: preparing it never finished, or it is no prepared dataset; prepare it (again)")
+    try:
+        manifest = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error}): remove the folder and prepare the dataset again") from None
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}: prepare the dataset again")
+    return manifest
+
+
+def checksum_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    """Files that are missing or changed since the manifest was written, in words."""
+    faults = []
+    for name, expected in [*((shard["file"], shard["sha256"]) for shard in manifest["shards"]), (INDEX, manifest["index_sha256"])]:
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{name}: missing")
+        elif file_sha256(path) != expected:
+            faults.append(f"{name}: its checksum is not the manifest's; the file was changed or damaged")
+    if digest(manifest["shards"], manifest["index_sha256"]) != manifest["digest"]:
+        faults.append(f"{MANIFEST}: its digest is not that of its checksums; it was edited")
+    return faults

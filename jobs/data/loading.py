@@ -1,0 +1,97 @@
+"""Batches for training and clouds for evaluation, from a prepared dataset. B rows of this rank, N points, pixels H W."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from jobs.data.augment import augment_clouds, normalise, subset
+from jobs.data.draws import batch_order, generator, sample_generator, share
+from jobs.data.images import augment_images
+from jobs.data.prepared import PreparedDataset
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This rank's rows of one global batch."""
+
+    ids_B: Tensor  # int64: row of each shape in the dataset, the same on every rank
+    points_2BNC: Tensor  # float32: view 1 of every row, then view 2 of every row
+    rgb_B3HW: Tensor  # float32, ImageNet mean and deviation
+    grey_B1HW: Tensor | None  # float32, where the objective needs it
+
+
+class _Rows(Dataset[Batch]):
+    """The whole batch at once for a list of rows: one augmentation for all of them."""
+
+    def __init__(self, dataset: PreparedDataset, seed: int, epoch: int, points: int, image_size: int, grey: bool) -> None:
+        self.dataset, self.seed, self.epoch = dataset, seed, epoch
+        self.points, self.image_size, self.grey = points, image_size, grey
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
+        clouds = [self.dataset.points(row) for row in rows]
+        first, second, image = (self._generators(rows, branch) for branch in ("view 1", "view 2", "image"))
+        files = [self.dataset.view(row, int(g.integers(self.dataset.view_count(row)))) for row, g in zip(rows, image, strict=True)]
+        points = augment_clouds(clouds * 2, first + second, self.points)
+        rgb, grey = augment_images(files, image, self.image_size, self.grey)
+        return Batch(torch.from_numpy(rows.copy()), points, rgb, grey)
+
+    def _generators(self, rows: NDArray[np.int64], branch: str) -> list[np.random.Generator]:
+        return [sample_generator(self.seed, self.epoch, self.dataset.ids[row], branch) for row in rows]
+
+
+def pretraining_batches(
+    dataset: PreparedDataset,
+    *,
+    seed: int,
+    epoch: int,
+    batch: int,
+    rank: int,
+    world: int,
+    points: int,
+    image_size: int,
+    grey: bool,
+    workers: int,
+    first_step: int = 0,
+) -> Iterator[Batch]:
+    """This rank's share of every global batch of an epoch, from `first_step` on; the same numbers for any number of loader `workers`.
+
+    Raises ValueError before the first batch when the batch is larger than the dataset, when the shapes store fewer than `points`
+    points, or when a shape has no view.
+    """
+    stored = int(dataset.manifest["points"])
+    if points > stored:
+        raise ValueError(
+            f"pretrain.points is {points}, but {dataset.folder} stores {stored} points a shape: "
+            f"prepare it with data.points >= {points}, or lower pretrain.points"
+        )
+    bare = next((dataset.ids[row] for row in range(len(dataset)) if dataset.view_count(row) == 0), None)
+    if bare is not None:
+        raise ValueError(f"{dataset.folder}: shape {bare} has no view, but the cross-modal loss needs one: prepare it with data.views >= 1")
+    order = batch_order(seed, epoch, len(dataset), batch)[first_step:]
+    return _batches(_Rows(dataset, seed, epoch, points, image_size, grey), [share(rows, rank, world) for rows in order], workers)
+
+
+def _batches(rows: _Rows, shares: Sequence[NDArray[np.int64]], workers: int) -> Iterator[Batch]:
+    yield from DataLoader(rows, sampler=shares, batch_size=None, num_workers=workers)
+
+
+def evaluation_clouds(dataset: PreparedDataset, points: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(points_BNC float32 in the unit ball, labels_B int64) in the dataset's order; no augmentation.
+
+    Each cloud is a subset of the stored points that depends on the shape's id alone. ValueError when fewer than `points` are stored.
+    """
+    for start in range(0, len(dataset), batch):
+        rows = range(start, min(start + batch, len(dataset)))
+        clouds = [_fixed(dataset.points(row), dataset.ids[row], points) for row in rows]
+        yield normalise(torch.from_numpy(np.stack(clouds))), torch.from_numpy(dataset.labels[start : rows.stop])
+
+
+def _fixed(cloud: NDArray[np.float32], sample_id: str, points: int) -> NDArray[np.float32]:
+    return cloud[subset(generator("evaluation", sample_id), len(cloud), points)]

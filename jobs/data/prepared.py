@@ -1,0 +1,109 @@
+"""Reading a prepared dataset: random access over memory-mapped shards, and the checks that say whether it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jobs.data.format import INDEX, SPLITS, checksum_faults, map_table, read_manifest
+
+
+class PreparedDataset:
+    """The shapes of one split (None: all), in the order of their ids.
+
+    `keep(content)` says which geometries to take: pretraining leaves out those of the probe's validation and test with it.
+    Opening reads the manifest and the index and maps the shards, but hashes nothing: `check_shards` does.
+    Raises ValueError when the folder is missing, is no prepared dataset, or holds no such shape.
+    """
+
+    def __init__(self, folder: Path | str, split: str | None, keep: Callable[[str], bool] | None = None) -> None:
+        self.folder = Path(folder)
+        self.split = split
+        self.manifest: dict[str, Any] = read_manifest(self.folder)
+        self.categories: list[str] = list(self.manifest["categories"])
+        index = map_table(self.folder / INDEX).to_pydict()
+        if split is not None and split not in SPLITS:
+            raise ValueError(f"split {split!r}: there are {', '.join(SPLITS)}")
+        rows = [row for row, name in enumerate(index["split"]) if split in (None, name) and (keep is None or keep(index["content"][row]))]
+        if not rows:
+            counts = ", ".join(f"{name} {value['count']}" for name, value in self.manifest["splits"].items())
+            raise ValueError(f"{self.folder} holds no usable shape{f' in split {split!r}' if split else ''} (shapes a split: {counts})")
+        self.ids: list[str] = [index["id"][row] for row in rows]
+        self.contents: list[str] = [index["content"][row] for row in rows]
+        self.splits: list[str] = [index["split"][row] for row in rows]
+        self.labels: NDArray[np.int64] = np.array([index["category"][row] for row in rows], np.int64)
+        self._at = [(index["shard"][row], index["row"][row]) for row in rows]
+        self._open()
+
+    def _open(self) -> None:
+        stored = int(self.manifest["points"])
+        self._points: list[NDArray[np.float32]] = []
+        self._parts: list[NDArray[np.int16] | None] = []
+        self._views: list[pa.ListArray] = []
+        for shard in self.manifest["shards"]:
+            table = map_table(self.folder / shard["file"])
+            if table.num_rows != shard["rows"]:
+                raise ValueError(
+                    f"{self.folder / shard['file']} holds {table.num_rows} rows, the manifest says {shard['rows']}: prepare again"
+                )
+            self._points.append(_flat(table, "points").reshape(-1, stored, 3))
+            self._parts.append(_flat(table, "parts").reshape(-1, stored) if "parts" in table.column_names else None)
+            self._views.append(table.column("views").combine_chunks())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the maps: another process opens its own."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_points", "_parts", "_views")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def points(self, row: int) -> NDArray[np.float32]:
+        """The stored cloud [N, 3], y up: a read-only window on the file."""
+        shard, at = self._at[row]
+        return self._points[shard][at]
+
+    def view_count(self, row: int) -> int:
+        """How many views the shape has."""
+        shard, at = self._at[row]
+        return len(self._views[shard][at])
+
+    def view(self, row: int, which: int) -> bytes:
+        """One encoded view (PNG); the others are not read."""
+        shard, at = self._at[row]
+        views = self._views[shard]
+        return views.values[views.offsets[at].as_py() + which].as_py()
+
+    def views(self, row: int) -> list[bytes]:
+        """All encoded views (PNG)."""
+        return [self.view(row, which) for which in range(self.view_count(row))]
+
+    def parts(self, row: int) -> NDArray[np.int16] | None:
+        """Each point's part [N] (rows of the manifest's part_names), or None where the source has none."""
+        shard, at = self._at[row]
+        parts = self._parts[shard]
+        return None if parts is None else parts[at]
+
+
+def _flat(table: pa.Table, column: str) -> NDArray[Any]:
+    """The numbers of a fixed-size list column, not copied."""
+    chunks = table.column(column).chunks
+    return chunks[0].flatten().to_numpy(zero_copy_only=True) if chunks else np.empty(0, np.float32)
+
+
+def check_shards(folder: Path | str) -> None:
+    """Hash every file of the dataset; ValueError that lists those that are missing or damaged."""
+    folder = Path(folder)
+    faults = checksum_faults(folder, read_manifest(folder))
+    if faults:
+        raise ValueError(
+            f"{folder} is damaged:\n  " + "\n  ".join(faults) + "\nremove the named files (or the folder) and prepare it again"
+        )

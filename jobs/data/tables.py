@@ -1,0 +1,28 @@
+"""The raw datasets that `data.kind` can name. Each is a module with `list_items(cfg)`, `read(item, cfg)` and `variant(cfg)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.data import meshes, shapenet_render, synthetic
+from jobs.data.catalog.tables import PART_NAMES
+from jobs.data.items import Item, Shape
+
+
+@dataclass(frozen=True)
+class Source:
+    """How one kind of raw dataset is read."""
+
+    list_items: Callable[[Any], list[Item]]  # every shape that may be there, sorted by id, without reading it
+    read: Callable[[Item, Any], Shape]  # raises Reject
+    variant: Callable[[Any], str]  # what distinguishes this form of the data, in words
+    part_names: tuple[str, ...] = ()  # of the parts that `read` gives; empty: it gives none
+
+
+SOURCES: dict[str, Source] = {
+    "synthetic": Source(synthetic.list_items, synthetic.read, lambda cfg: synthetic.VARIANT, PART_NAMES),
+    "meshes": Source(meshes.list_items, meshes.read, lambda cfg: f"{cfg.up} up in the files"),
+    "shapenet-render": Source(shapenet_render.list_items, shapenet_render.read, lambda cfg: "rendered views of ShapeNetRendering"),
+}

@@ -1,0 +1,170 @@
+"""The prepare job: raw shapes to prepared datasets, one plain Ray task a shard.
+
+`python -m jobs.prepare` is the stage of a pipeline; with one `data` section as JSON in $ADACROSSNET_DATA_CONFIG it prepares that, in this
+process, without Ray or MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from jobs.config import Data, check_data, digest_of, names
+from jobs.config.sections import Prepared
+from jobs.data.building import WORK, Built, build_shard, settings_of
+from jobs.data.finishing import finish
+from jobs.data.format import INDEX, MANIFEST, REJECTS, checksum_faults, read_manifest, shard_name
+from jobs.data.items import Item
+from jobs.data.prepared import check_shards
+from jobs.data.tables import SOURCES
+from jobs.show import contact_sheet
+from jobs.tracking import Stage, run_stage
+
+ENV_DATA = "ADACROSSNET_DATA_CONFIG"
+EVERY_S = 1.0  # seconds between two progress lines, at least
+_FILES = rf"{MANIFEST}|{INDEX}|{REJECTS}|shard-\d+\.arrow"
+OURS = re.compile(rf"\{WORK}|contact-sheet\.png|{_FILES}|\.({_FILES})\.\d+")  # what may stand in a target, or its temporary name
+
+
+def main() -> None:
+    section = os.environ.get(ENV_DATA)
+    if section is None:
+        run_stage("prepare", prepare_stage)
+        return
+    try:
+        prepare(check_data(json.loads(section), "data"), say=lambda line: print(f"prepare: {line}", flush=True), parallel=False)
+    except (ValueError, OSError) as error:
+        sys.exit(f"prepare: error: {error}")
+
+
+def prepare_stage(stage: Stage) -> None:
+    """Prepares the pretraining's dataset and the probe's, and leaves what they hold."""
+    ray.init(log_to_driver=False)
+    sections = {"data": stage.config.data, "probe": stage.config.probe}
+    facts: dict[str, Any] = {}
+    for section, data in sections.items():
+        if data is not None:
+            manifest = prepare(data, say=stage.say, parallel=True)
+            facts[section] = {key: value for key, value in manifest.items() if key != "shards"} | {"target": str(data.target)}
+    stage.tag({names.TAG_DATA: facts["data"]["digest"]})
+    target = stage.config.data.target
+    assert target is not None
+    stage.picture("shapes", lambda path: contact_sheet(target, path, shapes=12))
+    stage.leave(facts)
+
+
+def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str, Any]:
+    """Prepares one dataset into `data.target` and returns its manifest; `parallel` makes each shard a Ray task.
+
+    The same input and seed give the same bytes. What a broken-off run finished is kept, as is a whole dataset with these settings.
+    Raises ValueError: source missing or empty, no usable shape, target taken by something else or by other settings.
+    """
+    folder = data.target
+    if folder is None:
+        raise ValueError("data.target is not set: name the folder that the prepared dataset goes to")
+    if isinstance(data, Prepared):
+        check_shards(folder)
+        return _summed_up(folder, read_manifest(folder), say)
+    items = SOURCES[data.kind].list_items(data)
+    categories = sorted({item.category for item in items})
+    listing = digest_of([[item.id, item.category, item.split, item.fingerprint] for item in items])
+    if (folder / MANIFEST).is_file() and _reusable(folder, settings_of(data), listing, say):
+        return _summed_up(folder, read_manifest(folder), say)
+    starts = range(0, len(items), data.shard_rows)
+    _make_room(folder, len(starts))
+    parts = [items[start : start + data.shard_rows] for start in starts]
+    progress = _Progress(len(items), say)
+    build = _in_tasks if parallel else _in_process
+    built = sorted(build(folder, parts, data, categories, progress), key=lambda shard: shard.number)
+    return _summed_up(folder, finish(folder, data, items, categories, listing, built), say)
+
+
+def _reusable(folder: Path, settings: dict[str, Any], listing: str, say: Callable[[str], None]) -> bool:
+    """Whether the finished dataset in `folder` is what is asked for; a damaged one is built again, another one is never overwritten."""
+    manifest = read_manifest(folder)
+    if manifest["data"] != settings or manifest["listing"] != listing:
+        changed = sorted(key for key in settings.keys() | manifest["data"].keys() if settings.get(key) != manifest["data"].get(key))
+        what = f"other settings ({', '.join(changed)})" if changed else "another source, or its files have changed since"
+        raise ValueError(f"{folder} already holds a dataset prepared from {what}: choose another target, or remove that folder")
+    faults = checksum_faults(folder, manifest)
+    if not faults:
+        say(f"{folder} is prepared already, checksums agree")
+        return True
+    say(f"{folder} is damaged ({'; '.join(faults)}): preparing it again")
+    (folder / MANIFEST).unlink()
+    return False
+
+
+def _make_room(folder: Path, shards: int) -> None:
+    """An empty target, or one that a broken-off run left; ValueError when it holds anything else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    foreign = sorted(path.name for path in folder.iterdir() if not OURS.fullmatch(path.name))
+    if foreign:
+        raise ValueError(f"{folder} holds other files ({', '.join(foreign[:3])}): choose an empty folder as target")
+    (folder / WORK).mkdir(exist_ok=True)
+    expected = {shard_name(number) for number in range(shards)}
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in expected:
+            path.unlink()
+
+
+def _in_process(folder: Path, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
+    for number, items in enumerate(parts):
+        yield build_shard(folder, number, items, data, categories, progress.within_shard())
+
+
+@ray.remote(num_cpus=1)
+def _task(folder: Path, number: int, items: list[Item], data: Any, categories: list[str]) -> Built:
+    return build_shard(folder, number, items, data, categories, lambda count: None)
+
+
+def _in_tasks(folder: Path, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
+    waiting = {_task.remote(folder, number, items, data, categories): len(items) for number, items in enumerate(parts)}
+    while waiting:
+        (ready,), _ = ray.wait(list(waiting), num_returns=1)
+        built: Built = ray.get(ready)
+        progress.add(waiting.pop(ready))
+        yield built
+
+
+class _Progress:
+    """`128/400 shapes, 210 shapes/s, 3 s left`, now and then."""
+
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self.total, self.say = total, say
+        self.done, self.start, self.said = 0, time.monotonic(), time.monotonic()
+
+    def within_shard(self) -> Callable[[int], None]:
+        """What a shard calls with its own count."""
+        before = self.done
+        return lambda count: self.add(before + count - self.done)
+
+    def add(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.said >= EVERY_S or self.done == self.total:
+            self.said = now
+            rate = self.done / max(now - self.start, 1e-6)
+            self.say(f"{self.done}/{self.total} shapes, {rate:.0f} shapes/s, {(self.total - self.done) / rate:.0f} s left")
+
+
+def _summed_up(folder: Path, manifest: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
+    say(f"{folder}: {counts}; {len(manifest['categories'])} categories, {manifest['points']} points, {manifest['views']} views a shape")
+    if manifest["resampled"]:
+        say(f"{manifest['resampled']} shapes had fewer than {manifest['points']} points and were resampled")
+    if manifest["rejects"]:
+        say(f"{manifest['rejects']} rejects, each with its reason in {folder / REJECTS}")
+    return manifest
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""One iteration of the pretraining: losses over the global batch, weights from the global losses, gradients, update."""
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from jobs.config import Pipeline
+from jobs.config.sections import Pretrain
+from jobs.data.draws import share
+from jobs.data.loading import Batch
+from jobs.losses.objective import needs_grey, pretraining_losses
+from jobs.losses.weighting.tables import build_weighting
+from jobs.models.crossmodal import CrossModal
+from jobs.pretraining.ranks import Ranks
+from jobs.pretraining.schedule import learning_rate
+
+LOSS_NAMES = ("intra", "cross")
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
+
+
+@dataclass
+class Training:
+    """Everything that a step changes, and what it needs to know."""
+
+    config: Pretrain
+    ranks: Ranks
+    iterations: int  # optimizer steps of the whole run
+    model: CrossModal
+    forward: nn.Module  # the model, wrapped by DDP where there are several ranks
+    optimizer: torch.optim.Optimizer
+    weighting: Any
+    dtype: torch.dtype
+    step: int = 0  # optimizer steps taken
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain numbers that, with the config, continue this run exactly."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "weighting": self.weighting.state_dict(),
+            "step": self.step,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.weighting.load_state_dict(state["weighting"])
+        self.step = int(state["step"])
+
+
+def build_model(config: Pretrain, seed: int) -> CrossModal:
+    """The untrained model; `seed` alone decides its weights."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        return CrossModal(
+            backbone=config.backbone.name, k=config.backbone.k, tower=config.image.tower, grey=needs_grey(config.objective.cross)
+        )
+
+
+def build_training(config: Pipeline, ranks: Ranks, iterations: int) -> Training:
+    """A training at step 0, the same on every rank."""
+    pretrain = config.pretrain
+    dtype = DTYPES[pretrain.precision]
+    model = build_model(pretrain, config.seed).to(device=ranks.device, dtype=dtype)
+    forward: nn.Module = model
+    if ranks.world > 1:
+        devices = [ranks.device.index] if ranks.device.type == "cuda" else None
+        # The gradient of a 1 x 1 convolution has two valid layouts, of which its kernel picks the other one: harmless.
+        warnings.filterwarnings("ignore", message="Grad strides do not match", category=UserWarning)
+        # Buffers are BatchNorm's statistics, which the synchronised BatchNorm already keeps equal.
+        forward = DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False, gradient_as_bucket_view=True)
+    settings = pretrain.optimizer
+    optimizer = OPTIMIZERS[settings.name](model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    weighting = build_weighting(
+        pretrain.weighting.name,
+        losses=len(LOSS_NAMES),
+        device=ranks.device,
+        dtype=dtype,
+        **pretrain.weighting.model_dump(exclude={"name"}),
+    )
+    return Training(pretrain, ranks, iterations, model, forward, optimizer, weighting, dtype)
+
+
+def train_step(training: Training, batches: list[Batch]) -> torch.Tensor:
+    """One optimizer step over `batches` (more than one: gradient accumulation, each contrasting within itself).
+
+    Returns a row of numbers on the device: weighted loss, losses, weights, learning rate (means over the batches).
+    Raises FloatingPointError, on every rank alike and before the optimizer moves, when a loss or the gradient is not finite.
+    """
+    settings = training.config.optimizer
+    rate = learning_rate(
+        training.step, training.iterations, peak=settings.lr, warmup=settings.warmup, floor=settings.min_lr
+    )
+    for group in training.optimizer.param_groups:
+        group["lr"] = rate
+    training.optimizer.zero_grad(set_to_none=True)
+    rows = []
+    for number, batch in enumerate(batches):
+        with _synchronised(training.forward, last=number == len(batches) - 1):
+            own_losses_K = batch_losses(training, batch)
+            losses_K = training.ranks.sum(own_losses_K)
+            _refuse_non_finite(training, losses_K, own_losses_K)
+            weights_K = training.weighting.weigh(losses_K)
+            # Own rows over the global count: their sum over the ranks is the loss, so DDP's mean is undone by the world size.
+            total = (weights_K * own_losses_K).sum() * training.ranks.world / len(batches)
+            total.backward()
+        rows.append(torch.cat([(weights_K * losses_K).sum()[None], losses_K, weights_K]))
+    if settings.clip_norm is not None:
+        norm = torch.nn.utils.clip_grad_norm_(training.model.parameters(), settings.clip_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(_stop_message(training, f"the gradient's norm is {float(norm)}"))
+    training.optimizer.step()
+    training.step += 1
+    return torch.cat([torch.stack(rows).mean(0), torch.tensor([rate], device=training.ranks.device, dtype=training.dtype)])
+
+
+def batch_losses(training: Training, batch: Batch) -> torch.Tensor:
+    """losses_K of this rank's rows, each divided by the global count: summed over the ranks they are the batch's losses."""
+    device, dtype = training.ranks.device, training.dtype
+    points_2BNC = batch.points_2BNC.to(device=device, dtype=dtype, non_blocking=True)
+    rgb_B3HW = batch.rgb_B3HW.to(device=device, dtype=dtype, non_blocking=True)
+    grey_B1HW = None if batch.grey_B1HW is None else batch.grey_B1HW.to(device=device, dtype=dtype, non_blocking=True)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=training.config.precision == "bf16"):
+        z_points_2BE, z_rgb_BE, z_grey_BE = training.forward(points_2BNC, rgb_B3HW, grey_B1HW)
+    objective = training.config.objective
+    losses_K: torch.Tensor = pretraining_losses(
+        z_points_2BE,
+        z_rgb_BE,
+        z_grey_BE,
+        cross=objective.cross,
+        temperature=objective.temperature,
+        same_sample_negatives=objective.same_sample_negatives,
+        ids_B=batch.ids_B.to(device),
+        counts=[len(share(np.arange(training.config.batch), rank, training.ranks.world)) for rank in range(training.ranks.world)],
+    )
+    return losses_K
+
+
+@contextlib.contextmanager
+def _synchronised(forward: nn.Module, last: bool) -> Iterator[None]:
+    """Gradients are averaged over the ranks once a step, on its last batch."""
+    if last or not isinstance(forward, DistributedDataParallel):
+        yield
+    else:
+        with forward.no_sync():
+            yield
+
+
+def _refuse_non_finite(training: Training, losses_K: torch.Tensor, own_losses_K: torch.Tensor) -> None:
+    if torch.isfinite(losses_K).all():
+        return
+    said = ", ".join(f"{name} {value:.4g}" for name, value in zip(LOSS_NAMES, losses_K.tolist(), strict=True))
+    own = "not finite" if not torch.isfinite(own_losses_K).all() else "finite"
+    raise FloatingPointError(_stop_message(training, f"the global losses are {said} (rank {training.ranks.rank}'s own part is {own})"))
+
+
+def _stop_message(training: Training, what: str) -> str:
+    return (
+        f"pretraining stopped at step {training.step}: {what}. The optimizer did not move. Lower pretrain.optimizer.lr, set "
+        "pretrain.optimizer.clip_norm, or check the data with `adacrossnet data verify`; the last complete checkpoint is kept."
+    )

@@ -1,0 +1,85 @@
+"""A contact sheet of a prepared dataset: some shapes, each with its cloud and views. `python -m jobs.show DIR OUT.png [--shapes 12]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from jobs.data.images import decode
+from jobs.data.prepared import PreparedDataset
+
+MOST_VIEWS = 4  # shown a shape
+ACROSS = 2  # shapes a row of the sheet
+CELL = 1.5  # inches a picture
+LONGEST_NAME = 16  # characters of an id that fit above a cloud
+
+
+def contact_sheet(folder: Path, out: Path, shapes: int) -> None:
+    """Writes `out` (PNG) with `shapes` shapes, the classes in turn. ValueError when the folder is no prepared dataset."""
+    dataset = PreparedDataset(folder, None)
+    chosen = _spread(dataset.labels, shapes)
+    views = min(MOST_VIEWS, max(dataset.view_count(row) for row in chosen))
+    rows, columns = -(-len(chosen) // ACROSS), ACROSS * (1 + views)
+    figure, grid = plt.subplots(rows, columns, figsize=(columns * CELL, rows * (CELL + 0.3)), squeeze=False, layout="constrained")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place, row in enumerate(chosen):
+        cells = grid[place // ACROSS][(place % ACROSS) * (1 + views) :]
+        name = dataset.ids[row].rsplit("/", 1)[-1]
+        shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+        title = f"{dataset.categories[dataset.labels[row]]}\n{shown} ({dataset.splits[row]})"
+        cells[0].set_title(title, fontsize=7)
+        _cloud(cells[0], dataset.points(row), dataset.parts(row))
+        for axes, view in zip(cells[1:], dataset.views(row)[:views], strict=False):
+            axes.imshow(decode(view))
+    counts = ", ".join(f"{value['count']} {split}" for split, value in dataset.manifest["splits"].items())
+    figure.suptitle(f"{dataset.manifest['kind']}: {counts}, {dataset.manifest['points']} points a shape", fontsize=10)
+    figure.savefig(out, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _spread(labels: NDArray[np.int64], count: int) -> list[int]:
+    """Rows of `count` shapes, one a class in turn, sorted by class."""
+    turns = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    order = [int(rows[turn]) for turn in range(max(map(len, turns))) for rows in turns if turn < len(rows)]
+    return sorted(order[:count], key=lambda row: (labels[row], row))
+
+
+def _cloud(axes: Axes, points: NDArray[np.float32], parts: NDArray[np.int16] | None) -> None:
+    """The cloud from the front, a little from above; coloured by part where there are parts, else by depth."""
+    yaw, pitch = np.deg2rad(30), np.deg2rad(20)
+    x, y, z = (points - points.mean(0)).T
+    across, depth = np.cos(yaw) * x + np.sin(yaw) * z, np.cos(yaw) * z - np.sin(yaw) * x
+    up, depth = np.cos(pitch) * y - np.sin(pitch) * depth, np.cos(pitch) * depth + np.sin(pitch) * y
+    order = np.argsort(depth)
+    colour, table = (depth, "viridis") if parts is None else (np.unique(parts, return_inverse=True)[1], "tab10")
+    axes.scatter(across[order], up[order], c=colour[order], cmap=table, s=2, linewidths=0)
+    axes.set_aspect("equal")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a prepared dataset")
+    parser.add_argument("out", type=Path, help="the picture to write, PNG")
+    parser.add_argument("--shapes", type=int, default=12, help="how many shapes to show")
+    arguments = parser.parse_args()
+    try:
+        if arguments.shapes < 1:
+            raise ValueError("--shapes must be at least 1")
+        contact_sheet(arguments.folder, arguments.out, arguments.shapes)
+    except (ValueError, OSError) as error:
+        sys.exit(f"show: error: {error}")
+    print(f"show: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Checks a prepared dataset wholly: checksums, counts, finite values, views that decode.
+
+`python -m jobs.verify DIR [--json]`; it ends with 1 when there are faults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.data.format import REJECTS, checksum_faults, read_manifest
+from jobs.data.images import decode
+from jobs.data.prepared import PreparedDataset
+
+MOST_FAULTS = 50  # shown; the rest is counted
+
+
+def verify(folder: Path) -> list[str]:
+    """Every fault of a prepared dataset in words; none: it is whole. ValueError when the folder holds no prepared dataset at all."""
+    manifest = read_manifest(folder)
+    faults = checksum_faults(folder, manifest)
+    if faults:  # a damaged Arrow file cannot be read safely: its shapes are not looked at
+        return faults
+    dataset = PreparedDataset(folder, None)
+    return _count_faults(folder, dataset) + [fault for row in range(len(dataset)) for fault in _shape_faults(dataset, row)]
+
+
+def _count_faults(folder: Path, dataset: PreparedDataset) -> list[str]:
+    """What the manifest says of the numbers, held against the index and the rejects."""
+    manifest, faults = dataset.manifest, []
+    found = Counter(zip(dataset.splits, (dataset.categories[label] for label in dataset.labels), strict=True))
+    for split, said in manifest["splits"].items():
+        for category, count in said["categories"].items():
+            if found[split, category] != count:
+                faults.append(f"index.arrow: {found[split, category]} shapes of {category} in {split}, the manifest says {count}")
+    if len(set(dataset.ids)) != len(dataset):
+        faults.append("index.arrow: an id stands twice")
+    path = folder / REJECTS
+    lines = len(path.read_text().splitlines()) if path.is_file() else None
+    if lines != manifest["rejects"]:
+        faults.append(f"{REJECTS}: {'missing' if lines is None else f'{lines} lines'}, the manifest says {manifest['rejects']} rejects")
+    return faults
+
+
+def _shape_faults(dataset: PreparedDataset, row: int) -> list[str]:
+    name, faults = dataset.ids[row], []
+    broken = int((~np.isfinite(dataset.points(row))).any(1).sum())
+    if broken:
+        faults.append(f"{name}: {broken} points are not finite")
+    parts = dataset.parts(row)
+    if parts is not None and not ((parts >= 0) & (parts < len(dataset.manifest["part_names"]))).all():
+        faults.append(f"{name}: a part that the manifest's part_names does not hold")
+    for which in range(dataset.view_count(row)):
+        try:
+            decode(dataset.view(row, which))
+        except ValueError:
+            faults.append(f"{name}: view {which} does not decode as an image")
+    return faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a prepared dataset")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    arguments = parser.parse_args()
+    try:
+        faults = verify(arguments.folder)
+        manifest = read_manifest(arguments.folder)
+    except ValueError as error:
+        faults, manifest = [str(error)], {}
+    print(json.dumps(_report(arguments.folder, manifest, faults)) if arguments.json else _text(arguments.folder, manifest, faults))
+    sys.exit(1 if faults else 0)
+
+
+def _report(folder: Path, manifest: dict[str, Any], faults: list[str]) -> dict[str, Any]:
+    kept = ("kind", "variant", "digest", "points", "views", "resampled", "rejects")
+    counts = {split: value["count"] for split, value in manifest.get("splits", {}).items()}
+    return {"folder": str(folder), "ok": not faults, "faults": faults, **{key: manifest.get(key) for key in kept}, "splits": counts}
+
+
+def _text(folder: Path, manifest: dict[str, Any], faults: list[str]) -> str:
+    if faults:
+        more = [f"... and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+        return "\n".join([f"verify: {folder}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:MOST_FAULTS]), *more])
+    counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
+    return (
+        f"verify: {folder}: whole. {manifest['kind']}, {counts}, {manifest['points']} points, up to {manifest['views']} views a shape; "
+        f"{manifest['rejects']} rejects, {manifest['resampled']} resampled; digest {manifest['digest'][:16]}"
+    )
+
+
+if __name__ == "__main__":
+    main()

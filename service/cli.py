@@ -1,0 +1,65 @@
+"""The command `adacrossnet`. Every import that takes time stands inside a command, so that `--help` answers at once."""
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from service.commands import configs, data, embed, inspect, lifecycle, logs, pipelines, reproduce
+
+app = typer.Typer(
+    name="adacrossnet",
+    help="Point-cloud pretraining as a service on Ray: raw shapes in, a registered encoder with its scores out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+config_app = typer.Typer(help="Check a config, print its schema.", no_args_is_help=True)
+data_app = typer.Typer(help="Prepare, verify and look at datasets.", no_args_is_help=True)
+
+app.command(rich_help_panel="Pipelines")(pipelines.run)
+app.command(rich_help_panel="Pipelines")(pipelines.submit)
+app.command(rich_help_panel="Pipelines")(pipelines.resume)
+app.command(rich_help_panel="Pipelines")(pipelines.cancel)
+app.command(rich_help_panel="Pipelines")(reproduce.reproduce)
+app.command("list", rich_help_panel="Pipelines")(inspect.list_pipelines)
+app.command(rich_help_panel="Pipelines")(inspect.show)
+app.command(rich_help_panel="Pipelines")(logs.logs)
+app.command(rich_help_panel="Cluster")(lifecycle.up)
+app.command(rich_help_panel="Cluster")(lifecycle.down)
+app.command(rich_help_panel="Cluster")(lifecycle.status)
+app.command(rich_help_panel="Models and data")(embed.embed)
+app.add_typer(data_app, name="data", rich_help_panel="Models and data")
+app.add_typer(config_app, name="config", rich_help_panel="Models and data")
+config_app.command("check")(configs.check)
+config_app.command("schema")(configs.schema)
+data_app.command("prepare")(data.prepare)
+data_app.command("verify")(data.verify)
+data_app.command("show")(data.show)
+
+
+def main() -> None:
+    """Runs the command; an error that a person can mend is its message alone, never a traceback."""
+    try:
+        app()
+    except BrokenPipeError:  # `adacrossnet logs … | head`
+        sys.stderr.close()
+        sys.exit(141)
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename or ''}: {error.strerror or error}\n".replace("error: : ", "error: "))
+        sys.exit(1)
+    except (ValueError, RuntimeError) as error:
+        if not _expected(error):
+            raise
+        status = getattr(error, "status", 1)
+        sys.stderr.write(f"{'error: ' if status == 1 else ''}{error}\n")
+        sys.exit(status)
+
+
+def _expected(error: Exception) -> bool:
+    """Errors written for people: ours, ValueError's kin with a message that this project wrote, not a bug's."""
+    return type(error).__module__.startswith(("service.", "cluster.", "jobs.")) or type(error) is ValueError
+
+
+if __name__ == "__main__":
+    main()

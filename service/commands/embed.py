@@ -1,0 +1,38 @@
+"""`embed`: features of shapes from a registered encoder."""
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.commands.module import run_module
+from service.commands.options import State
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+
+def embed(
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model's folder.")],
+    source: Annotated[Path, typer.Argument(help="A prepared dataset, or a folder of clouds and meshes.")],
+    out: Annotated[Path, typer.Argument(help="The Parquet file to write.", metavar="OUT.parquet")],
+    state: State = None,
+) -> None:
+    """Write the features of a dataset, one row a shape."""
+    if not source.exists():
+        raise ValueError(f"SOURCE: there is no {source}; name a prepared dataset or a folder of clouds and meshes")
+    local = Path(model).exists()
+    with nullcontext(None) if local else _tracking(state) as uri:
+        where = str(Path(model).resolve()) if local else model
+        run_module("embed", where, str(source.resolve()), str(out.resolve()), env={"MLFLOW_TRACKING_URI": uri} if uri else {})
+
+
+def _tracking(state: Path | None) -> AbstractContextManager[str | None]:
+    """The MLflow there is: the environment's, that of `up`, or the embedded one started for this command alone."""
+    from service.home import Home
+    from service.registry import tracking_server
+
+    return nullcontext(None) if os.environ.get("MLFLOW_TRACKING_URI") else tracking_server(Home.find(state))

@@ -1,0 +1,112 @@
+"""`up`, `down`, `status`: the embedded cluster and its submitter."""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.commands.options import AsJson, State
+
+if TYPE_CHECKING:
+    from cluster.local import LocalCluster
+    from service.home import Home
+
+
+def up(
+    cpus: Annotated[int | None, typer.Option(help="Cores that Ray may give.", min=1, show_default="all")] = None,
+    ray_port: Annotated[int | None, typer.Option(help="Of the job server and dashboard.", show_default="a free one")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="Of MLflow.", show_default="a free one")] = None,
+    as_json: AsJson = False,
+    state: State = None,
+) -> None:
+    """Start Ray, MLflow and a submitter on this machine; they stay until `down`. Servers named in the environment are used instead."""
+    from cluster.local import find_cluster, start_cluster
+    from service.home import Home
+    from service.session import signals_as_interrupt
+
+    home = Home.find(state)
+    running = find_cluster(home.path)
+    ray, mlflow = not os.environ.get("RAY_ADDRESS"), not os.environ.get("MLFLOW_TRACKING_URI")
+    if running is None or not running.alive() or running.owner != "up":
+        with signals_as_interrupt():
+            running = start_cluster(
+                home.path, survives=True, cpus=cpus, ray_port=ray_port, mlflow_port=mlflow_port, ray=ray, mlflow=mlflow
+            )
+    submitter = running.servers.get("submitter")
+    if submitter is None or not submitter.identity.alive():
+        command = [sys.executable, "-P", "-m", "service.submitter", "--home", str(home.path)]
+        running.add("submitter", command, dict(os.environ), grace=60.0)  # it ends between two steps
+    _report(running, home, as_json)
+    if not as_json:
+        typer.echo("\nNext:\n  adacrossnet submit configs/quickstart.yaml\n  adacrossnet status\n  adacrossnet down")
+
+
+def down(as_json: AsJson = False, state: State = None) -> None:
+    """Stop what `up` started, and only that."""
+    from cluster.local import find_cluster
+    from service.home import Home
+    from service.ledger import Ledger
+    from service.session import signals_ignored
+    from service.tables import UP
+
+    home = Home.find(state)
+    running = find_cluster(home.path)
+    if running is not None and running.owner != UP and running.alive():
+        raise ValueError(f"the cluster under {home.path} belongs to `{running.owner}`, which stops it itself: end that command")
+    with signals_ignored():
+        stopped = running.stop() if running is not None else []
+    waiting = [one.id for one in Ledger(home.ledger_url).unfinished() if one.cluster == UP]
+    if as_json:
+        typer.echo(json.dumps({"stopped": stopped, "unfinished": waiting}))
+        return
+    typer.echo(f"stopped {', '.join(stopped)}" if stopped else f"nothing runs under {home.path}")
+    if waiting:
+        typer.echo(f"{len(waiting)} unfinished: {', '.join(waiting)} go on at the next `adacrossnet up`")
+
+
+def status(as_json: AsJson = False, state: State = None) -> None:
+    """Say what runs: servers, submitter, pipelines by state. Exit status 0 also when nothing runs."""
+    from cluster.local import find_cluster
+    from service.home import Home
+
+    home = Home.find(state)
+    _report(find_cluster(home.path), home, as_json)
+
+
+def _report(running: LocalCluster | None, home: Home, as_json: bool) -> None:
+    from service.ledger import Ledger
+    from service.submitter import SHARED, living_holder
+
+    ledger = Ledger(home.ledger_url)
+    counts = {state: ledger.count(state) for state in ("queued", "running", "succeeded", "failed", "cancelled")}
+    facts: dict[str, Any] = {
+        "home": str(home.path), "owner": running.owner if running else None, "cpus": running.cpus if running else None,
+        "ray": running.address if running else None, "mlflow": running.tracking_uri if running else None,
+        "token_file": str(running.token_path) if running and running.address else None,
+        "servers": {
+            name: {"alive": one.identity.alive(), "pid": one.identity.pid, "log": str(one.log)} for name, one in running.servers.items()
+        } if running else {},
+        "lease": living_holder(ledger, SHARED), "pipelines": counts,
+    }  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    if running is None:
+        typer.echo(f"nothing runs under {home.path}: `adacrossnet up` starts a cluster, `adacrossnet run` starts its own")
+    else:
+        typer.echo(f"the cluster of `{running.owner}` under {home.path}, {running.cpus} CPUs")
+    urls = {"ray": running.address if running else None, "mlflow": _browse(running)}
+    for name, one in facts["servers"].items():
+        alive = "up" if one["alive"] else "ENDED"
+        typer.echo(f"  {name:<10} {alive:<6} pid {one['pid']:<8} {urls.get(name) or ''}  log {one['log']}")
+    if facts["token_file"]:
+        typer.echo(f"  the Ray dashboard asks for the token in {facts['token_file']}")
+    typer.echo("  pipelines  " + (", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none yet"))
+
+
+def _browse(running: LocalCluster | None) -> str | None:
+    uri = running.tracking_uri if running else None
+    return f"{uri}/#/experiments?workflowType=machine_learning" if uri else None

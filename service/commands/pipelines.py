@@ -1,0 +1,140 @@
+"""`run`, `submit`, `resume`, `cancel`: what makes pipelines go and stop."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from service.commands.options import AsJson, ConfigFile, Overrides, PipelineId, State
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from service.home import Home
+    from service.ledger import Ledger
+    from service.session import Hold
+
+
+def run(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False, state: State = None) -> None:
+    """Run a pipeline to its end: prepare, pretrain, evaluate, register. Starts a cluster where there is none, and stops it."""
+    from rich.console import Console
+
+    from jobs.config import load
+    from service.endpoints import choose
+    from service.home import Home
+    from service.launch import check, queue
+    from service.ledger import Ledger
+    from service.preflight import check_local
+    from service.session import hold
+    from service.tables import PRIVATE
+
+    console, home = Console(stderr=as_json), Home.find(state)
+    wanted = load(config, overrides or []).resolved(Path.cwd())
+    ledger = Ledger(home.ledger_url)
+    if choose(wanted, home).cluster == PRIVATE:
+        check_local(wanted)  # before ten seconds go into starting servers
+    with hold(wanted, home, console) as held:
+        check(wanted, held.target, held.endpoint)
+        carry(queue(wanted, held.target, ledger), held, ledger, home, console, as_json)
+
+
+def submit(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False, state: State = None) -> None:
+    """Queue a pipeline on the running cluster, print its id and return."""
+    from jobs.config import load
+    from service.endpoints import choose, resolve
+    from service.home import Home
+    from service.launch import check, queue
+    from service.ledger import Ledger
+    from service.ray_jobs import ClusterAway
+    from service.submitter import SHARED, living_holder
+    from service.tables import PRIVATE
+
+    home = Home.find(state)
+    wanted = load(config, overrides or []).resolved(Path.cwd())
+    target = choose(wanted, home)
+    if target.cluster == PRIVATE:
+        raise ClusterAway(
+            f"no cluster runs under {home.path}: start one with `adacrossnet up`, or set RAY_ADDRESS and MLFLOW_TRACKING_URI; "
+            "`adacrossnet run` starts its own"
+        )
+    endpoint = resolve(target.cluster, target.tracking, home)
+    if endpoint is None:
+        raise ClusterAway("the cluster of `adacrossnet up` has ended: start it again")
+    check(wanted, target, endpoint)
+    ledger = Ledger(home.ledger_url)
+    pipeline = queue(wanted, target, ledger)
+    typer.echo(json.dumps({"pipeline": pipeline}) if as_json else pipeline)
+    if living_holder(ledger, SHARED) is None:
+        typer.echo("no submitter is alive, so it waits: `adacrossnet up` starts one", err=True)
+
+
+def resume(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> None:
+    """Go on with a failed, cancelled or interrupted pipeline: finished stages are kept, the open one gets a new attempt."""
+    from rich.console import Console
+
+    from jobs.config import Pipeline as Config
+    from service.home import Home
+    from service.launch import check, reopen
+    from service.ledger import Ledger
+    from service.session import hold
+    from service.tables import SUCCEEDED
+
+    console, home = Console(stderr=as_json), Home.find(state)
+    ledger = Ledger(home.ledger_url)
+    row = ledger.get(pipeline)
+    if row.state == SUCCEEDED:
+        raise ValueError(f"{pipeline} has succeeded: `adacrossnet show {pipeline}` shows it, `adacrossnet reproduce` runs it again")
+    wanted = Config.model_validate(row.config)
+    with hold(wanted, home, console) as held:
+        check(wanted, held.target, held.endpoint)
+        reopen(row, held, ledger, home)
+        carry(pipeline, held, ledger, home, console, as_json)
+
+
+def cancel(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> None:
+    """Stop a pipeline's running job and end it; `resume` goes on with it."""
+    from service import launch
+    from service.home import Home
+    from service.ledger import Ledger
+    from service.tables import ENDED
+
+    home = Home.find(state)
+    ledger = Ledger(home.ledger_url)
+    row = launch.cancel(ledger.get(pipeline), ledger, home)
+    if as_json:
+        typer.echo(json.dumps({"pipeline": pipeline, "state": row.state}))
+    elif row.state in ENDED:
+        typer.echo(f"{pipeline} is {row.state}; `adacrossnet resume {pipeline}` goes on with it")
+    else:
+        typer.echo(f"{pipeline} is being cancelled: `adacrossnet show {pipeline}`")
+
+
+def carry(pipeline: str, held: Hold, ledger: Ledger, home: Home, console: Console, as_json: bool) -> dict[str, Any]:
+    """Follows to the end and reports; the exit status is 130 after Ctrl-C and 1 when the pipeline did not succeed."""
+    from service.launch import PipelineFailed, carry_through
+    from service.report import print_next, print_summary, shown
+    from service.session import Interrupted
+    from service.troubles import print_failure
+
+    console.print(f"pipeline {pipeline}\n  MLflow  {held.endpoint.mlflow}/#/experiments?workflowType=machine_learning", highlight=False)
+    asks = f"  (asks for the token in {shown(str(held.own.token_path))})" if held.own else ""
+    console.print(f"  Ray     {held.endpoint.ray}/#/jobs{asks}", highlight=False, soft_wrap=True)
+    try:
+        summary = carry_through(pipeline, held, ledger, home, console)
+    except Interrupted as stopped:
+        console.print(str(stopped), highlight=False, markup=False, soft_wrap=True)
+        if as_json:
+            typer.echo(json.dumps({"pipeline": pipeline, "state": ledger.get(pipeline).state}))
+        raise typer.Exit(130) from None
+    except PipelineFailed as failed:
+        print_failure(failed.pipeline, home, console)
+        if as_json:
+            typer.echo(json.dumps({"pipeline": pipeline, "state": failed.pipeline.state, "message": failed.pipeline.message}))
+        raise typer.Exit(1) from None
+    print_summary(summary, console)
+    print_next(summary, console, private=held.own is not None)
+    if as_json:
+        typer.echo(json.dumps(summary))
+    return summary

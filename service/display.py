@@ -1,0 +1,86 @@
+"""How a running pipeline looks: a live table of its stages in a terminal, plain lines elsewhere."""
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from service.tables import CANCELLED, ENDED, FAILED, QUEUED, RUNNING, SUCCEEDED, Pipeline, Stage
+
+_EVERY_S = 5.0  # between two plain progress lines of one stage
+_MARK = {SUCCEEDED: "[green]✓[/]", FAILED: "[red]✗[/]", CANCELLED: "[yellow]■[/]", QUEUED: "[dim]·[/]"}
+
+
+class Display:
+    """Shows a pipeline each time it is told its state and the running stage's latest line. Use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=8) if console.is_terminal else None
+        self._spinner = Spinner("dots")
+        self._states: dict[str, str] = {}
+        self._printed = (0.0, "")  # when, and the line
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Display:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, pipeline: Pipeline, line: str | None) -> None:
+        """`line`: what the running stage says of itself, if anything."""
+        if self._live is not None:
+            self._live.update(self._table(pipeline, line))
+        else:
+            self._print(pipeline, line)
+
+    def _table(self, pipeline: Pipeline, line: str | None) -> Table:
+        table = Table.grid(padding=(0, 1))
+        for stage in pipeline.stages:
+            mark = self._spinner if stage.state == RUNNING else Text.from_markup(_MARK[stage.state])
+            says = (line or "starting") if stage.state == RUNNING else stage.message or ""
+            table.add_row(mark, stage.name, Text(clock(seconds_of(stage)), justify="right"), Text(says, overflow="ellipsis", no_wrap=True))
+        if pipeline.message and pipeline.state not in ENDED:
+            table.add_row("", "", "", Text(pipeline.message, style="yellow"))
+        return table
+
+    def _print(self, pipeline: Pipeline, line: str | None) -> None:
+        now = time.monotonic()
+        for stage in pipeline.stages:
+            if self._states.get(stage.name, QUEUED) != stage.state:
+                self._states[stage.name] = stage.state
+                said = {RUNNING: "started", SUCCEEDED: f"done in {clock(stage.seconds)}"}.get(stage.state, stage.state)
+                self._say(stage.name, said)
+            if stage.state == RUNNING and line and line != self._printed[1] and now - self._printed[0] >= _EVERY_S:
+                self._say(stage.name, line)
+                self._printed = (now, line)
+
+    def _say(self, stage: str, text: str) -> None:
+        since = clock(time.monotonic() - self._begun)
+        self._console.print(f"[{since:>7}] {stage:<8} {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def seconds_of(stage: Stage) -> float | None:
+    """Seconds a stage took, or has run so far; none before it starts."""
+    if stage.state == RUNNING and stage.attempts and stage.attempts[-1].started:
+        return time.time() - stage.attempts[-1].started
+    return stage.seconds
+
+
+def clock(seconds: float | None) -> str:
+    """`42 s`, `3:07`, `1:02:03`; '' for none."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

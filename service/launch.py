@@ -1,0 +1,136 @@
+"""From a config to an ended pipeline: checked, recorded, followed, summed up; and what Ctrl-C means on the way."""
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from rich.console import Console
+
+from jobs.config import STAGES
+from jobs.config import Pipeline as Config
+from service import summary
+from service.display import Display
+from service.endpoints import Endpoint, Target
+from service.follow import follow
+from service.home import Home, project_tree
+from service.ledger import Ledger, new_id
+from service.preflight import check_cluster, check_local
+from service.ray_jobs import ClusterAway
+from service.session import Hold, Interrupted
+from service.submitter import SHARED, Submitter, living_holder
+from service.tables import ENDED, PRIVATE, SUCCEEDED, UP, Pipeline
+
+_CANCEL_S = 25.0  # how long Ctrl-C waits for the running job to stop before the cluster is stopped with it
+
+
+class PipelineFailed(RuntimeError):
+    """The pipeline ended without success; the pipeline's row tells why."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__(pipeline.message or pipeline.state)
+        self.pipeline = pipeline
+
+
+def check(config: Config, target: Target, endpoint: Endpoint) -> None:
+    """Everything that can be known to be wrong before anything is queued. Raises Unfit or ClusterAway."""
+    local = target.cluster in (PRIVATE, UP)
+    if local:
+        check_local(config)
+    check_cluster(config, endpoint, project_tree(), local)
+
+
+def queue(config: Config, target: Target, ledger: Ledger) -> str:
+    """Records the pipeline; a submitter does the rest. Returns its id."""
+    pipeline = new_id(config.name)
+    ledger.add(pipeline, config.name, json.loads(config.to_json()), STAGES, target.cluster, target.tracking)
+    return pipeline
+
+
+def carry_through(pipeline_id: str, held: Hold, ledger: Ledger, home: Home, console: Console) -> dict[str, Any]:
+    """Follows a recorded pipeline to its end and returns its summary.
+
+    Raises PipelineFailed when it ends otherwise, Interrupted after Ctrl-C: with an own cluster the pipeline is then cancelled.
+    """
+    submitter = Submitter(ledger, home, only=pipeline_id if held.own else None, own=held.own)
+    if held.own is not None:
+        submitter.close_abandoned()
+    try:
+        with Display(console) as display:
+            pipeline = follow(submitter, pipeline_id, display)
+        result = summary.collect(pipeline, submitter.clients(held.endpoint)[1], home)
+    except KeyboardInterrupt:
+        raise _interrupted(submitter, pipeline_id) from None
+    except BaseException as error:
+        if held.own is not None:  # the cluster ends with us, so the pipeline cannot go on as it is
+            submitter.give_up(ledger.get(pipeline_id), str(error))
+        raise
+    finally:
+        submitter.release()
+    if pipeline.state != SUCCEEDED:
+        raise PipelineFailed(pipeline)
+    return result
+
+
+def _interrupted(submitter: Submitter, pipeline_id: str) -> Interrupted:
+    ledger = submitter.ledger
+    if submitter.own is None:
+        submitter.release()
+        alone = living_holder(ledger, SHARED) is None
+        more = "; no submitter is alive, so after the running stage it waits: `adacrossnet up` starts one" if alone else ""
+        orders = f"  adacrossnet resume {pipeline_id}\n  adacrossnet cancel {pipeline_id}"
+        return Interrupted(f"{pipeline_id} goes on without us{more}\n{orders}")
+    ledger.set_pipeline(pipeline_id, cancel_requested=True)
+    try:
+        until = time.monotonic() + _CANCEL_S
+        while ledger.get(pipeline_id).state not in ENDED and time.monotonic() < until:
+            submitter.tick()
+            time.sleep(0.2)
+    except KeyboardInterrupt:  # the second one: do not wait for the job
+        pass
+    submitter.give_up(ledger.get(pipeline_id), "cancelled by Ctrl-C")
+    return Interrupted(f"{pipeline_id} is cancelled; its finished stages and checkpoints are kept\n  adacrossnet resume {pipeline_id}")
+
+
+def reopen(pipeline: Pipeline, held: Hold, ledger: Ledger, home: Home) -> None:
+    """Makes an ended or interrupted pipeline go on where it stands, with the same MLflow runs.
+
+    Raises ValueError when it succeeded, is being carried by another process, or has its records in another MLflow.
+    """
+    if pipeline.state == SUCCEEDED:
+        raise ValueError(f"{pipeline.id} has succeeded; `adacrossnet show {pipeline.id}` shows it, `adacrossnet reproduce` runs it again")
+    shared = pipeline.cluster != PRIVATE
+    if pipeline.state not in ENDED and not shared and living_holder(ledger, pipeline.id) is not None:
+        raise ValueError(f"{pipeline.id} is being run by another command: `adacrossnet show {pipeline.id}`")
+    if pipeline.run_id is not None:
+        client = Submitter(ledger, home, own=held.own).clients(held.endpoint)[1]
+        try:
+            client.status(pipeline.run_id)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the records of {pipeline.id} are not in the MLflow at {held.endpoint.mlflow} ({error}): "
+                "point MLFLOW_TRACKING_URI to the one that it began with"
+            ) from None
+    if pipeline.state in ENDED or not shared or pipeline.cluster != held.target.cluster:
+        ledger.reopen(pipeline.id, held.target.cluster, held.target.tracking)
+
+
+def cancel(pipeline: Pipeline, ledger: Ledger, home: Home, seconds: float = 60.0) -> Pipeline:
+    """Asks for cancelling and sees to it where no submitter is alive; returns the pipeline as it then is. ValueError when it has ended."""
+    if pipeline.state in ENDED:
+        raise ValueError(f"{pipeline.id} has ended already ({pipeline.state})")
+    ledger.set_pipeline(pipeline.id, cancel_requested=True)
+    submitter = Submitter(ledger, home)
+    if pipeline.cluster == PRIVATE and living_holder(ledger, pipeline.id) is None:
+        submitter.give_up(ledger.get(pipeline.id), "cancelled on request after its command was killed")
+    until = time.monotonic() + seconds
+    try:
+        while (now := ledger.get(pipeline.id)).state not in ENDED and time.monotonic() < until:
+            if pipeline.cluster != PRIVATE:
+                submitter.tick()
+            time.sleep(0.3)
+    except ClusterAway as error:
+        submitter.give_up(now, str(error))
+    finally:
+        submitter.release()
+    return ledger.get(pipeline.id)

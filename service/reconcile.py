@@ -1,0 +1,209 @@
+"""One pipeline, one step further: compares its rows with Ray Jobs and MLflow and does what is missing.
+
+Every step can be repeated, and what a step did is found again when the process died before writing it down: a run by its tags, a
+job by its id, which follows from the row. So the order is: row, then run, then its id in the row, then the job. `after` is called
+with each step's name once it is done; the tests kill the process there.
+"""
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.config import Pipeline as Config
+from jobs.config import digest_of, names
+from service import mlflow_runs, ray_jobs
+from service.endpoints import Endpoint
+from service.home import Home
+from service.job_log import error_in
+from service.ledger import Ledger
+from service.mlflow_runs import PARENT, Runs
+from service.ray_jobs import RayJobs
+from service.tables import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, STOPPED, SUCCEEDED, Attempt, Pipeline, Stage
+from service.working_dir import clean_copy, code_digest
+
+STEPS = (
+    "parent run created", "parent run stored", "stage run created", "stage run stored", "attempt recorded", "job submitted",
+    "job recorded", "job end seen", "stage run closed", "stage closed", "parent run closed", "pipeline closed",
+)  # fmt: skip
+_MOST_LOST = 5  # attempts forgotten by job servers before a stage is given up
+_ENDING = {SUCCEEDED: mlflow_runs.FINISHED, FAILED: mlflow_runs.FAILED, CANCELLED: mlflow_runs.KILLED}
+
+
+@dataclass
+class Reconciler:
+    """What acting takes: the ledger, the tree that jobs run in, and `hold`, which raises when we may act no more."""
+
+    ledger: Ledger
+    home: Home
+    tree: Path
+    hold: Callable[[], None]
+    after: Callable[[str], None]
+
+    def advance(self, pipeline: Pipeline, endpoint: Endpoint, jobs: RayJobs, runs: Runs) -> None:
+        """Takes every step that can be taken now; returns while a job runs. Raises ClusterAway, TrackingAway, and what `hold` raises."""
+        experiment = runs.experiment(Config.model_validate(pipeline.config).tracking.experiment)
+        self._ensure_parent(pipeline, endpoint, runs, experiment)
+        if pipeline.state in ENDED:
+            self._close(pipeline, pipeline.state, pipeline.message, runs, experiment)
+            return
+        if pipeline.cancel_requested:
+            self._cancel(pipeline, jobs, runs, experiment)
+            return
+        for stage in pipeline.stages:
+            if stage.state == SUCCEEDED:
+                continue
+            if stage.state not in (FAILED, CANCELLED):
+                self._advance_stage(pipeline, stage, endpoint, jobs, runs, experiment)
+                stage = next(s for s in self.ledger.get(pipeline.id).stages if s.id == stage.id)
+            if stage.state in (FAILED, CANCELLED):
+                self._close(pipeline, stage.state, f"{stage.name}: {stage.message}", runs, experiment)
+            if stage.state != SUCCEEDED:
+                return
+        self._close(pipeline, SUCCEEDED, None, runs, experiment)
+
+    def _ensure_parent(self, pipeline: Pipeline, endpoint: Endpoint, runs: Runs, experiment: str) -> None:
+        if pipeline.run_id is not None:
+            if pipeline.state not in ENDED:
+                runs.reopen(pipeline.run_id)
+            return
+        self.hold()
+        found = runs.find(experiment, pipeline.id, PARENT)
+        tags = {
+            names.TAG_PIPELINE: pipeline.id,
+            names.TAG_STAGE: PARENT,
+            names.TAG_CONFIG: digest_of(pipeline.config),
+            "mlflow.note.content": f"Pipeline `{pipeline.id}`: [its Ray jobs]({endpoint.ray}/#/jobs). "
+            f"Its whole configuration is the artifact `config.json`; `adacrossnet show {pipeline.id}` tells its state.",
+        }
+        run = found[0] if found else runs.create(experiment, pipeline.id, tags)
+        self.after("parent run created")
+        runs.write(run, json.dumps(pipeline.config, indent=1), "config.json")
+        self.ledger.set_pipeline(pipeline.id, run_id=run)
+        pipeline.run_id = run
+        self.after("parent run stored")
+
+    def _advance_stage(self, pipeline: Pipeline, stage: Stage, endpoint: Endpoint, jobs: RayJobs, runs: Runs, experiment: str) -> None:
+        run = stage.run_id or self._ensure_run(pipeline, stage, runs, experiment)
+        attempt = _open(stage)
+        if attempt is None:
+            if sum(one.state == LOST for one in stage.attempts) >= _MOST_LOST:
+                self.ledger.set_stage(stage.id, state=FAILED, message=f"its job was lost {_MOST_LOST} times with the cluster's head")
+                return
+            self.hold()
+            self.ledger.start_attempt(stage)
+            self.after("attempt recorded")
+            fresh = next(one for one in self.ledger.get(pipeline.id).stages if one.id == stage.id)
+            attempt = _open(fresh)
+            assert attempt is not None
+        if attempt.state == QUEUED:
+            self._submit(pipeline, stage, attempt, run, endpoint, jobs, runs)
+        job = jobs.job(attempt.job_id)
+        if job is None:  # the head restarted and its job table died with it; the MLflow run is kept for the next attempt
+            self.ledger.end_attempt(attempt, LOST, None, "the job server does not know it any more")
+            return
+        if job.status not in ray_jobs.TERMINAL:
+            return
+        self.hold()
+        self.after("job end seen")
+        state = {ray_jobs.SUCCEEDED: SUCCEEDED, ray_jobs.FAILED: FAILED}.get(job.status, CANCELLED)
+        message = self._keep_log(pipeline, stage, attempt, job, jobs)
+        self._end(stage, attempt, run, state, message, runs)
+
+    def _ensure_run(self, pipeline: Pipeline, stage: Stage, runs: Runs, experiment: str) -> str:
+        self.hold()
+        assert pipeline.run_id is not None
+        found = runs.find(experiment, pipeline.id, stage.name)  # made by a process that died before it could say so
+        tags = {names.TAG_PIPELINE: pipeline.id, names.TAG_STAGE: stage.name, "mlflow.parentRunId": pipeline.run_id}
+        tags |= {names.TAG_CONFIG: digest_of(pipeline.config), "mlflow.source.type": "JOB", "mlflow.source.name": f"jobs.{stage.name}"}
+        run = found[0] if found else runs.create(experiment, stage.name, tags)
+        self.after("stage run created")
+        self.ledger.set_stage(stage.id, run_id=run)
+        stage.run_id = run
+        self.after("stage run stored")
+        return run
+
+    def _submit(
+        self, pipeline: Pipeline, stage: Stage, attempt: Attempt, run: str, endpoint: Endpoint, jobs: RayJobs, runs: Runs
+    ) -> None:
+        self.hold()
+        digest = code_digest(self.tree)
+        runs.reopen(run)
+        runs.tag(run, names.TAG_RAY_JOB, attempt.job_id)
+        runs.tag(run, names.TAG_CODE, digest)
+        runs.tag(run, "mlflow.note.content", f"[The Ray job {attempt.job_id}]({endpoint.ray}/#/jobs/{attempt.job_id})")
+        env = {
+            names.ENV_CONFIG: json.dumps(pipeline.config),
+            names.ENV_PIPELINE: pipeline.id,
+            names.ENV_STAGE_RUNS: json.dumps({one.name: one.run_id for one in pipeline.stages if one.run_id}),
+            names.ENV_CODE_DIGEST: digest,
+            "MLFLOW_TRACKING_URI": endpoint.mlflow,
+            "MLFLOW_RUN_ID": run,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+            "PYTHONUNBUFFERED": "1",
+            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
+        }
+        metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
+        with clean_copy(self.tree) as folder:
+            jobs.submit(attempt.job_id, f"python -m jobs.{stage.name}", folder, env, metadata)
+        self.after("job submitted")
+        attempt.started = time.time()
+        attempt.state = RUNNING
+        self.ledger.set_attempt(attempt.id, state=RUNNING, started=attempt.started)
+        self.ledger.set_pipeline(pipeline.id, state=RUNNING, message=None)
+        self.after("job recorded")
+
+    def _keep_log(self, pipeline: Pipeline, stage: Stage, attempt: Attempt, job: ray_jobs.Job, jobs: RayJobs) -> str | None:
+        """Keeps the job's log beside the results; returns why the job failed, none when it did not."""
+        log = jobs.logs(attempt.job_id)
+        path = self.home.log(pipeline.id, stage.name, attempt.number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(log)
+        if job.status == ray_jobs.SUCCEEDED:
+            return None
+        if job.status == ray_jobs.STOPPED:
+            return "its job was stopped"
+        return error_in(log) or job.message.splitlines()[0]
+
+    def _end(self, stage: Stage, attempt: Attempt, run: str | None, state: str, message: str | None, runs: Runs) -> None:
+        if run is not None:
+            runs.close(run, _ENDING[state])
+        self.after("stage run closed")
+        self.ledger.end_attempt(attempt, STOPPED if state == CANCELLED else state, state, message)
+        self.after("stage closed")
+
+    def _cancel(self, pipeline: Pipeline, jobs: RayJobs, runs: Runs, experiment: str) -> None:
+        for stage in pipeline.stages:
+            attempt = _open(stage)
+            if attempt is None:
+                continue
+            job = jobs.job(attempt.job_id)
+            if job is not None and job.status not in ray_jobs.TERMINAL:
+                jobs.stop(attempt.job_id)  # asked again at each look until it has ended
+                return
+            message = None if job is None else self._keep_log(pipeline, stage, attempt, job, jobs)
+            state = SUCCEEDED if job is not None and job.status == ray_jobs.SUCCEEDED else CANCELLED
+            self._end(stage, attempt, stage.run_id, state, message, runs)
+        self._close(pipeline, CANCELLED, "cancelled on request", runs, experiment)
+
+    def _close(self, pipeline: Pipeline, state: str, message: str | None, runs: Runs, experiment: str) -> None:
+        """Ends the pipeline: every run of it that stands open or in no row is closed first, then the row."""
+        self.hold()
+        rows = {stage.run_id: stage.state for stage in self.ledger.get(pipeline.id).stages}
+        for run in runs.find(experiment, pipeline.id):
+            if run != pipeline.run_id:
+                runs.close(run, _ENDING.get(rows.get(run, CANCELLED), mlflow_runs.KILLED))
+        assert pipeline.run_id is not None
+        runs.close(pipeline.run_id, _ENDING[state])
+        self.after("parent run closed")
+        ended = pipeline.ended or time.time()
+        self.ledger.set_pipeline(pipeline.id, state=state, ended=ended, message=message, records_open=False)
+        self.after("pipeline closed")
+
+
+def _open(stage: Stage) -> Attempt | None:
+    last = stage.attempts[-1] if stage.attempts else None
+    return last if last is not None and last.state in (QUEUED, RUNNING) else None

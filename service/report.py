@@ -1,0 +1,62 @@
+"""A summary as a person reads it: scores beside random weights, losses, weights, speed, pictures, the model, what to type next."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Prints what is there; a part that a stage did not leave is shown as `-`."""
+    scores = summary["scores"]
+    table = Table(title="Linear SVM on frozen features: accuracy, and balanced over classes", title_justify="left")
+    for column in ("encoder", "C", "val", "val balanced", "test", "test balanced"):
+        table.add_column(column, justify="left" if column == "encoder" else "right")
+    for encoder in ("trained", "random"):
+        one = scores.get(encoder) or {}
+        cells = [_score(one.get(split), key) for split in ("val", "test") for key in ("accuracy", "balanced_accuracy")]
+        table.add_row(f"{encoder} weights" if encoder == "random" else encoder, _number(one.get("c"), "g"), *cells)
+    if scores:
+        console.print(table)
+    loss, weights, model = summary["loss"], summary["weights"], summary["model"]
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("loss", f"{_number(loss['before'])} before, {_number(loss['after'])} after")
+    facts.add_row("weights", f"intra {_number(weights.get('intra'))}, cross {_number(weights.get('cross'))}")
+    facts.add_row("speed", f"{_number(summary['clouds_per_s'], '.1f')} clouds/s")
+    facts.add_row("stages", ", ".join(f"{name} {_number(one['seconds'], '.0f')} s" for name, one in summary["stages"].items()))
+    if model["name"]:
+        facts.add_row("model", f"{model['name']} version {model['version']}")
+    for index, picture in enumerate(summary["pictures"]):
+        facts.add_row("" if index else "pictures", shown(picture))
+    console.print(facts, highlight=False, soft_wrap=True)
+
+
+def print_next(summary: dict[str, Any], console: Console, private: bool) -> None:
+    """The commands that make sense now; the embedded cluster of a `run` is gone, so MLflow is looked at through `up`."""
+    pipeline, model = summary["pipeline"], summary["model"]
+    lines = [f"adacrossnet show {pipeline}"]
+    if private:
+        lines.append("adacrossnet up          # MLflow with the curves, and a cluster to submit to")
+    if model["name"]:
+        lines.append(f"adacrossnet reproduce {model['name']}/{model['version']}")
+        lines.append(f"adacrossnet embed models:/{model['name']}@candidate FOLDER features.parquet")
+    console.print("\nNext:")
+    for line in lines:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+
+
+def shown(path: str) -> str:
+    """A path as short as it can be typed from here."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else str(Path(relative))
+
+
+def _score(split: dict[str, float] | None, key: str) -> str:
+    return _number((split or {}).get(key))
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else format(value, form)

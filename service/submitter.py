@@ -1,0 +1,172 @@
+"""The submitter: holds the lease and advances every pipeline of its scope, until it is told to stop.
+
+    python -m service.submitter --home DIR     what `adacrossnet up` starts in the background; imports no torch
+
+It can be killed at any instruction, restarted, or run twice: the lease lets one act at a time, and the steps can be repeated.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from cluster.identity import Identity
+from cluster.local import LocalCluster
+from service.endpoints import Endpoint, resolve
+from service.home import Home, project_tree
+from service.ledger import Ledger
+from service.mlflow_runs import Runs, TrackingAway
+from service.ray_jobs import ClusterAway, RayJobs
+from service.reconcile import Reconciler
+from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, UP, Pipeline
+
+SHARED = "shared"  # the lease of all pipelines on shared clusters; a `run` with its own cluster holds one named after its pipeline
+# Longer than a step takes. One that hangs longer may meet another submitter: job ids are unique and a run in no row is closed.
+LEASE_S = 60.0
+PATIENCE_S = 90.0  # a cluster may stay away this long before its pipelines fail
+
+_log = logging.getLogger("adacrossnet.submitter")
+
+
+class LeaseLost(RuntimeError):
+    """Another submitter took over; nothing more may be done."""
+
+
+class Submitter:
+    """Advances the pipelines of `SHARED`, or `only` one whose cluster is the caller's `own`."""
+
+    def __init__(
+        self, ledger: Ledger, home: Home, *, only: str | None = None, own: LocalCluster | None = None,
+        after: Callable[[str], None] = lambda step: None, patience: float = PATIENCE_S,
+    ) -> None:  # fmt: skip
+        self.ledger, self.home, self.only, self.own, self.patience = ledger, home, only, own, patience
+        self.scope = only or SHARED
+        self.holder = _name(Identity.of(os.getpid()))
+        self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after)
+        self._clients: dict[Endpoint, tuple[RayJobs, Runs]] = {}
+        self._away: dict[str, float] = {}  # pipeline -> since when its cluster does not answer
+
+    def tick(self) -> bool:
+        """Advances each pipeline as far as it goes now. False, and nothing done, while another submitter holds the lease."""
+        if not self.acquire():
+            return False
+        pipelines = self.ledger.active()
+        if self.only:  # the embedded MLflow is up now: what earlier runs left open there is closed too
+            pipelines = [self.ledger.get(self.only), *(one for one in pipelines if one.cluster == PRIVATE and one.id != self.only)]
+        for pipeline in pipelines:
+            if pipeline.state in ENDED and not pipeline.records_open:
+                continue
+            try:
+                self._advance(pipeline)
+            except LeaseLost:
+                return False
+        return True
+
+    def acquire(self) -> bool:
+        """Takes or renews the lease; at once where its holder is a process of this machine that has ended."""
+        holder = self.ledger.holder(self.scope)
+        if holder is not None and holder != self.holder and living_holder(self.ledger, self.scope) is None:
+            self.ledger.release(self.scope, holder)
+        return self.ledger.acquire(self.scope, self.holder, LEASE_S)
+
+    def release(self) -> None:
+        """Gives the lease back."""
+        self.ledger.release(self.scope, self.holder)
+
+    def clients(self, endpoint: Endpoint) -> tuple[RayJobs, Runs]:
+        """The clients of an endpoint, made once."""
+        if endpoint not in self._clients:
+            self._clients[endpoint] = (RayJobs(endpoint.ray, endpoint.token), Runs(endpoint.mlflow))
+        return self._clients[endpoint]
+
+    def _hold(self) -> None:
+        if not self.acquire():
+            raise LeaseLost(f"{self.ledger.holder(self.scope)} holds the lease {self.scope!r}")
+
+    def _advance(self, pipeline: Pipeline) -> None:
+        closing = pipeline.state in ENDED and pipeline.cluster == PRIVATE  # its own cluster is gone; its MLflow records are still there
+        endpoint = resolve(UP if closing and self.own is None else pipeline.cluster, pipeline.tracking, self.home, self.own)
+        if endpoint is None:  # an embedded cluster that is down: the pipeline goes on when `up` starts it again
+            return
+        try:
+            self._reconciler.advance(pipeline, endpoint, *self.clients(endpoint))
+            self._away.pop(pipeline.id, None)
+        except (ClusterAway, TrackingAway) as error:
+            since = self._away.setdefault(pipeline.id, time.monotonic())
+            _log.warning("%s: %s", pipeline.id, error)
+            if time.monotonic() - since > self.patience:
+                self.give_up(pipeline, str(error))
+            elif pipeline.state not in ENDED:
+                self.ledger.set_pipeline(pipeline.id, message=str(error))
+
+    def close_abandoned(self) -> None:
+        """Ends the pipelines of `run`s that were killed: nobody carries them, and `resume` goes on with them."""
+        for pipeline in self.ledger.unfinished():
+            if pipeline.id != self.only and interrupted(self.ledger, pipeline):
+                self.give_up(pipeline, "the command that ran it was killed")
+
+    def give_up(self, pipeline: Pipeline, why: str) -> None:
+        """Ends a pipeline whose cluster is gone; its MLflow runs are closed when MLflow is seen again."""
+        self._away.pop(pipeline.id, None)
+        if pipeline.state in ENDED:
+            return
+        state = CANCELLED if pipeline.cancel_requested else FAILED
+        self.ledger.set_pipeline(pipeline.id, state=state, ended=time.time(), message=why, records_open=True)
+
+
+def _name(identity: Identity) -> str:
+    return f"{socket.gethostname()}:{identity.boot}:{identity.pid}:{identity.ticks}"
+
+
+def living_holder(ledger: Ledger, scope: str) -> str | None:
+    """Who holds the lease of `scope`; none also when it is a process of this machine that has ended."""
+    holder = ledger.holder(scope)
+    if holder is None:
+        return None
+    host, boot, pid, ticks = holder.rsplit(":", 3)
+    ended = host == socket.gethostname() and not Identity(int(pid), int(ticks), boot).alive()
+    return None if ended else holder
+
+
+def interrupted(ledger: Ledger, pipeline: Pipeline) -> bool:
+    """Whether the pipeline stands still because the `run` that carried it was ended from outside."""
+    return pipeline.state not in ENDED and pipeline.cluster == PRIVATE and living_holder(ledger, pipeline.id) is None
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", type=Path, required=True)
+    home = Home(parser.parse_args().home)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    stopping = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    submitter = Submitter(Ledger(home.ledger_url), home)
+    submitter.close_abandoned()
+    _log.info("the submitter of %s runs, pid %d", home.path, os.getpid())
+    while not stopping:
+        try:
+            submitter.tick()
+        except Exception:  # one bad row or a full disk must not end the submitter of all the others
+            _log.exception("the round failed; the next one comes in 5 s")
+            time.sleep(4)
+        time.sleep(1)
+    submitter.release()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""The command line: quick, clear about mistakes, and complete on a running cluster."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.local import LocalCluster
+from service.home import Home
+from service.ledger import Ledger
+from service.tables import SUCCEEDED
+from tests.service.conftest import environment, ran
+
+_COMMAND = str(Path(sys.executable).with_name("adacrossnet"))
+
+
+def _call(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([_COMMAND, *arguments], cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=120)
+
+
+def _write(folder: Path, **changes: object) -> Path:
+    values = {"name": "tiny", "data": {"kind": "synthetic"}, "pretrain": {"epochs": 1}, "cluster": {"min_free_gb": 0.0}} | changes
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, service.cli\n"
+        "print([m for m in ('torch', 'ray', 'mlflow', 'sqlalchemy', 'numpy', 'pydantic') if m in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
+    assert (loaded.returncode, loaded.stdout) == (0, "[]\n")
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        assert "Pipelines" in _call("--help", cwd=tmp_path).stdout
+        times.append(time.perf_counter() - begun)
+    assert min(times) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        ({"pretrian": {}}, [], "pretrian: unknown key; did you mean 'pretrain'?"),
+        ({}, ["--set", "pretrain.epoch=3"], "pretrain.epoch: unknown key; did you mean 'epochs'?"),
+        ({}, ["--set", "pretrain.epochs=0"], "pretrain.epochs"),
+        ({"data": {"kind": "meshes", "source": "nowhere"}}, [], "data.source: there is no folder"),
+        ({}, ["--set", "cluster.workers=31", "--set", "cluster.cpus_per_worker=64"], "asks for 31 workers x 64 CPU"),
+    ],
+)
+def test_a_config_that_cannot_run_is_refused_before_anything_starts(
+    changes: dict[str, object], arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = _call("run", str(_write(tmp_path, **changes)), *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs" / "cluster").exists()
+
+
+def test_a_missing_config_and_an_unknown_pipeline_are_errors(tmp_path: Path) -> None:
+    assert "none.yaml: cannot be read" in _call("config", "check", "none.yaml", cwd=tmp_path).stderr
+    assert "no pipeline 'p-1' in the ledger" in _call("show", "p-1", cwd=tmp_path).stderr
+
+
+def test_submit_without_a_cluster_names_the_command_that_starts_one(tmp_path: Path) -> None:
+    done = _call("submit", str(_write(tmp_path)), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "adacrossnet up" in done.stderr
+
+
+def test_submit_to_a_cluster_that_went_away_queues_nothing(tmp_path: Path) -> None:
+    away = {"RAY_ADDRESS": "http://127.0.0.1:9", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    done = _call("submit", str(_write(tmp_path)), cwd=tmp_path, **away)
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9 does not answer" in done.stderr
+    assert json.loads(_call("list", "--json", cwd=tmp_path).stdout) == []
+
+
+def test_config_check_and_schema(tmp_path: Path) -> None:
+    path = _write(tmp_path)
+    assert "fits. tiny, digest" in _call("config", "check", str(path), cwd=tmp_path).stdout
+    resolved = json.loads(_call("config", "check", str(path), "--set", "seed=7", "--json", cwd=tmp_path).stdout)
+    assert (resolved["seed"], resolved["cluster"]["storage"]) == (7, str(tmp_path / "runs" / "storage"))
+    assert "pretrain" in json.loads(_call("config", "schema", cwd=tmp_path).stdout)["properties"]
+
+
+def test_data_prepare_names_a_missing_folder_and_an_option_that_its_kind_does_not_have(tmp_path: Path) -> None:
+    assert "SOURCE: there is no folder" in _call("data", "prepare", "meshes", "nowhere", "out", cwd=tmp_path).stderr
+    (tmp_path / "raw").mkdir()
+    done = _call("data", "prepare", "meshes", "raw", "out", "--shapes", "5", cwd=tmp_path)
+    assert (done.returncode, "shapes: unknown key" in done.stderr) == (1, True)
+
+
+def test_a_pipeline_run_on_the_cluster_there_is_then_shown_logged_listed_and_reproduced(
+    shared: tuple[Home, LocalCluster], ledger: Ledger, tmp_path: Path
+) -> None:
+    home = str(shared[0].path)
+    done = _call("run", str(_write(tmp_path)), "--json", "--state", home, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    pipeline = summary["pipeline"]
+    assert ran(ledger.get(pipeline)) == ["prepare", "pretrain", "evaluate", "register"]
+    assert "10/10 shapes, 5 shapes/s, 0 s left" in done.stderr or "prepare  done" in done.stderr
+    assert "Worker pid" not in done.stderr
+    assert summary == json.loads((shared[0].path / "latest" / "summary.json").read_text())
+    assert summary["scores"]["trained"]["test"] == {"accuracy": 0.9, "balanced_accuracy": 0.89}
+    assert summary["scores"]["random"]["val"]["balanced_accuracy"] == 0.49
+    assert (summary["loss"], summary["weights"]) == ({"before": 5.5, "after": 3.25}, {"intra": 0.5, "cross": 0.5})
+    assert (summary["clouds_per_s"], summary["model"]["name"]) == (12.5, "adacrossnet-tiny")
+    assert all(stage["seconds"] > 0 for stage in summary["stages"].values())
+    assert [Path(one).name for one in summary["pictures"]] == ["confusion.png"]
+    assert all(Path(one).is_file() for one in summary["pictures"])
+    assert "workflowType=machine_learning" in summary["mlflow"]
+
+    shown = json.loads(_call("show", pipeline, "--json", "--state", home, cwd=tmp_path).stdout)
+    assert (shown["state"], shown["summary"]) == (SUCCEEDED, summary)
+    listed = json.loads(_call("list", "--json", "--state", home, cwd=tmp_path).stdout)
+    assert listed[0]["pipeline"] == pipeline
+    logs = _call("logs", pipeline, "--stage", "pretrain", "--state", home, cwd=tmp_path).stdout
+    assert logs.startswith(f"--- {pipeline}-pretrain-1\n")
+    assert "pretrain: epoch 1/1 loss 5.31" in logs
+    assert json.loads(_call("status", "--json", "--state", home, cwd=tmp_path).stdout)["servers"]["ray"]["alive"]
+
+    version = f"{summary['model']['name']}/{summary['model']['version']}"
+    again = _call("reproduce", version, "--json", "--state", home, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    comparison = json.loads(again.stdout)
+    assert (comparison["first"], comparison["second"] != pipeline) == (pipeline, True)
+    assert {row["difference"] for row in comparison["scores"]} == {0.0}
+    assert len(comparison["scores"]) == 8
+    assert ledger.get(comparison["second"]).config == ledger.get(pipeline).config
+
+
+def test_a_failed_pipeline_says_its_error_first_then_its_log_then_what_to_type(shared: tuple[Home, LocalCluster], tmp_path: Path) -> None:
+    done = _call("run", str(_write(tmp_path, name="broken")), "--state", str(shared[0].path), cwd=tmp_path)
+    assert done.returncode == 1
+    error, log, order = (
+        done.stdout.find(text) for text in ("prepare: data.source: /nowhere holds no classes", "Traceback", "adacrossnet resume broken-")
+    )
+    assert 0 < error < log < order

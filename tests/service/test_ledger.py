@@ -1,0 +1,95 @@
+"""The ledger: rows whole or not at all, unique ids, one lease."""
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from service.ledger import Ledger, new_id
+from service.tables import EMBEDDED, FAILED, PRIVATE, QUEUED, SUCCEEDED, UP
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(f"sqlite:///{tmp_path}/folder/ledger.sqlite")
+    yield opened
+    opened.close()
+
+
+def test_ids_are_fit_for_ray_jobs_and_differ() -> None:
+    ids = {new_id("my_run-2") for _ in range(200)}
+    assert len(ids) == 200
+    assert all(re.fullmatch(r"my_run-2-\d{8}-[0-9a-f]{6}", one) for one in ids)
+
+
+def test_a_pipeline_is_stored_with_its_stages_in_order(empty: Ledger) -> None:
+    empty.add("p-1", "p", {"seed": 3}, ("prepare", "pretrain"), UP, EMBEDDED)
+    row = empty.get("p-1")
+    assert (row.config, row.state, [stage.name for stage in row.stages]) == ({"seed": 3}, QUEUED, ["prepare", "pretrain"])
+
+
+def test_a_taken_id_is_refused_and_the_first_pipeline_stays(empty: Ledger) -> None:
+    empty.add("p-1", "p", {"seed": 3}, ("prepare",), UP, EMBEDDED)
+    with pytest.raises(ValueError, match="p-1 is taken"):
+        empty.add("p-1", "p", {"seed": 4}, ("prepare",), UP, EMBEDDED)
+    assert empty.get("p-1").config == {"seed": 3}
+
+
+def test_an_unknown_id_names_the_nearest(empty: Ledger) -> None:
+    empty.add("quickstart-20250101-abcdef", "quickstart", {}, ("prepare",), UP, EMBEDDED)
+    with pytest.raises(ValueError, match="did you mean quickstart-20250101-abcdef"):
+        empty.get("quickstart-20250101-abcdee")
+
+
+def test_an_attempt_recorded_twice_at_once_is_recorded_once(empty: Ledger) -> None:
+    empty.add("p-1", "p", {}, ("prepare",), UP, EMBEDDED)
+    stage = empty.get("p-1").stages[0]
+    empty.start_attempt(stage)
+    with pytest.raises(IntegrityError):
+        empty.start_attempt(stage)  # as another submitter would, that had read the row before
+    assert [one.job_id for one in empty.get("p-1").stages[0].attempts] == ["p-1-prepare-1"]
+
+
+def test_reopening_keeps_finished_stages(empty: Ledger) -> None:
+    empty.add("p-1", "p", {}, ("prepare", "pretrain"), PRIVATE, EMBEDDED)
+    prepare, pretrain = empty.get("p-1").stages
+    empty.set_stage(prepare.id, state=SUCCEEDED)
+    empty.set_stage(pretrain.id, state=FAILED, message="why")
+    empty.set_pipeline("p-1", state=FAILED, cancel_requested=True)
+    empty.reopen("p-1", UP, EMBEDDED)
+    row = empty.get("p-1")
+    assert (row.state, row.cancel_requested, row.cluster) == (QUEUED, False, UP)
+    assert [(stage.state, stage.message) for stage in row.stages] == [(SUCCEEDED, None), (QUEUED, None)]
+
+
+def test_one_of_many_gets_the_lease(empty: Ledger) -> None:
+    got: list[str] = []
+    threads = [threading.Thread(target=lambda n=n: got.append(n) if empty.acquire("shared", n, 60) else None) for n in map(str, range(8))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 1
+    assert empty.holder("shared") == got[0]
+    assert empty.acquire("shared", got[0], 60), "its holder renews it"
+
+
+def test_a_lease_is_free_after_it_expires_or_is_released(empty: Ledger) -> None:
+    assert empty.acquire("shared", "a", -1)
+    assert empty.holder("shared") is None
+    assert empty.acquire("shared", "b", 60)
+    assert not empty.acquire("shared", "a", 60)
+    empty.release("shared", "a")  # not its own: nothing happens
+    assert empty.holder("shared") == "b"
+    empty.release("shared", "b")
+    assert empty.acquire("shared", "a", 60)
+
+
+def test_sqlite_runs_in_write_ahead_mode(empty: Ledger) -> None:
+    with empty.engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"

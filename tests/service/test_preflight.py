@@ -1,0 +1,117 @@
+"""What is refused before anything is queued."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.local import LocalCluster
+from jobs.config import Pipeline as Config
+from jobs.config import check
+from service.endpoints import Endpoint, choose, resolve
+from service.home import Home, project_tree
+from service.preflight import Unfit, check_cluster, check_fits, check_local
+from service.ray_jobs import ClusterAway
+from service.tables import EMBEDDED, PRIVATE, UP
+
+
+def _asking(workers: int, cpus: float = 1.0, gpus: float = 0.0) -> Config:
+    cluster = {"workers": workers, "cpus_per_worker": cpus, "gpus_per_worker": gpus}
+    return check({"data": {"kind": "synthetic"}, "cluster": cluster}, "test")
+
+
+@pytest.mark.parametrize(
+    ("config", "nodes", "fits"),
+    [
+        (_asking(2), [{"CPU": 2.0}], True),
+        (_asking(3), [{"CPU": 2.0}], False),
+        (_asking(2, cpus=0.1), [{"CPU": 0.2}], True),  # 0.2 / 0.1 must not become 1.99…
+        (_asking(2, cpus=3), [{"CPU": 4.0}, {"CPU": 2.0}], False),  # six cores, but no worker spans two nodes
+        (_asking(2, cpus=2), [{"CPU": 2.0}, {"CPU": 2.0}], True),
+        (_asking(1, gpus=1), [{"CPU": 8.0}], False),
+        (_asking(2, gpus=1), [{"CPU": 8.0, "GPU": 2.0}], True),
+    ],
+)
+def test_workers_fit_where_every_one_finds_its_bundle_on_a_node(config: Config, nodes: list[dict[str, float]], fits: bool) -> None:
+    if fits:
+        check_fits(config, nodes, "it")
+    else:
+        with pytest.raises(Unfit):
+            check_fits(config, nodes, "it")
+
+
+def test_the_message_says_what_was_asked_what_is_there_and_what_to_change() -> None:
+    with pytest.raises(Unfit, match=r"asks for 8 workers x 1 CPU; the cluster has 2 CPU on 1 node, room for 2: .*--set cluster.workers=2"):
+        check_fits(_asking(8), [{"CPU": 2.0}], "the cluster")
+
+
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
+    data = {"kind": "meshes", "source": str(tmp_path / "nowhere")}
+    config = check({"data": data, "cluster": {"storage": str(tmp_path)}}, "test").resolved(tmp_path)
+    with pytest.raises(Unfit, match=r"data.source: there is no folder .*nowhere"):
+        check_local(config)
+
+
+def test_a_prepared_dataset_without_manifest_is_refused(tmp_path: Path) -> None:
+    values = {"data": {"kind": "synthetic"}, "probe": {"kind": "prepared", "target": str(tmp_path)}, "cluster": {"storage": str(tmp_path)}}
+    with pytest.raises(Unfit, match=r"probe.target: .* holds no manifest.json"):
+        check_local(check(values, "test").resolved(tmp_path))
+
+
+def test_too_little_disk_is_refused(tmp_path: Path) -> None:
+    values = {"data": {"kind": "synthetic"}, "cluster": {"storage": str(tmp_path), "min_free_gb": 1e9}}
+    with pytest.raises(Unfit, match=r"GB free, and cluster.min_free_gb asks"):
+        check_local(check(values, "test").resolved(tmp_path))
+
+
+def test_storage_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = check({"data": {"kind": "synthetic"}, "cluster": {"storage": str(tmp_path / "file" / "below")}}, "test").resolved(tmp_path)
+    with pytest.raises(Unfit, match=r"cluster.storage: .* cannot be made"):
+        check_local(config)
+
+
+def test_more_workers_than_the_running_cluster_can_ever_give_are_refused_at_once(
+    shared: tuple[Home, LocalCluster], config: Callable[..., Config]
+) -> None:
+    endpoint = resolve(UP, EMBEDDED, shared[0])
+    assert endpoint is not None
+    check_cluster(config(), endpoint, project_tree(), local=True)
+    with pytest.raises(Unfit, match="asks for 8 workers"):
+        check_cluster(_asking(8), endpoint, project_tree(), local=True)
+
+
+def test_a_cluster_that_does_not_answer_or_refuses_the_token_is_named(
+    shared: tuple[Home, LocalCluster], config: Callable[..., Config]
+) -> None:
+    with pytest.raises(ClusterAway, match=r"http://127.0.0.1:9 does not answer"):
+        check_cluster(config(), Endpoint("http://127.0.0.1:9", "http://127.0.0.1:9", None), project_tree(), local=True)
+    address = shared[1].address
+    assert address is not None
+    for token in (None, "wrong"):
+        with pytest.raises(ClusterAway, match=r"refuses us .*RAY_AUTH_TOKEN_PATH"):
+            check_cluster(config(), Endpoint(address, address, token), project_tree(), local=True)
+
+
+def test_addresses_come_from_the_environment_then_the_config_then_up_then_an_own_cluster(
+    home: Home, config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert choose(config(), Home(tmp_path)).cluster == PRIVATE
+    assert choose(config(), home).cluster == UP
+    given = config().model_copy(update={"cluster": config().cluster.model_copy(update={"address": "http://head:8265"})})
+    with pytest.raises(ValueError, match="no MLflow server that its nodes reach"):
+        choose(given, home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert choose(given, home).cluster == "http://head:8265"
+    monkeypatch.setenv("RAY_ADDRESS", "http://other:8265")
+    assert choose(given, home).cluster == "http://other:8265"
+    monkeypatch.setenv("RAY_ADDRESS", "other:6379")
+    with pytest.raises(ValueError, match="RAY_ADDRESS is 'other:6379'"):
+        choose(given, home)
+
+
+def test_a_tracking_address_with_a_password_is_refused(home: Home, config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@tracking:5000")
+    with pytest.raises(ValueError, match="holds credentials"):
+        choose(config(), home)

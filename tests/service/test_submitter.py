@@ -1,0 +1,153 @@
+"""What the submitter does with jobs that fail, are lost, are cancelled, and with other submitters; on a real Ray and MLflow."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.local import LocalCluster
+from service.endpoints import Target, resolve
+from service.home import Home
+from service.launch import cancel, reopen
+from service.ledger import Ledger
+from service.mlflow_runs import Runs
+from service.reconcile import STEPS
+from service.session import Hold
+from service.submitter import SHARED, Submitter, living_holder
+from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, RUNNING, SUCCEEDED, UP
+from tests.service.conftest import environment, ran, until_ended
+
+
+@pytest.fixture
+def submitter(ledger: Ledger, home: Home):  # type: ignore[no-untyped-def]
+    one = Submitter(ledger, home)
+    yield one
+    one.release()
+
+
+@pytest.fixture
+def runs(shared: tuple[Home, LocalCluster]) -> Runs:
+    uri = shared[1].tracking_uri
+    assert uri is not None
+    return Runs(uri)
+
+
+def test_a_failed_stage_ends_the_pipeline_with_the_jobs_own_message_and_resumes_with_the_same_run(
+    submitter: Submitter, add: Callable[..., str], runs: Runs, home: Home, shared: tuple[Home, LocalCluster]
+) -> None:
+    pipeline = add("prepare", "pretrain", name="flaky")
+    row = until_ended(submitter, pipeline)
+    assert row.state == FAILED
+    assert row.message == "pretrain: pretrain.optimizer.lr: the loss of rank 0 is not finite at step 3; lower the rate"
+    assert [runs.status(str(run)) for run in (row.run_id, row.stages[0].run_id, row.stages[1].run_id)] == ["FAILED", "FINISHED", "FAILED"]
+    assert "ValueError" in home.log(pipeline, "pretrain", 1).read_text()
+    first_runs = [row.run_id, *(stage.run_id for stage in row.stages)]
+
+    endpoint = resolve(UP, EMBEDDED, home)
+    assert endpoint is not None
+    reopen(row, Hold(Target(UP, EMBEDDED), endpoint, None), submitter.ledger, home)
+    row = until_ended(submitter, pipeline)
+    assert row.state == SUCCEEDED
+    assert ran(row) == ["prepare", "pretrain", "pretrain"], "the finished stage did not run again"
+    assert [row.run_id, *(stage.run_id for stage in row.stages)] == first_runs
+    assert {runs.status(str(run)) for run in first_runs} == {"FINISHED"}
+    with pytest.raises(ValueError, match="has succeeded"):
+        reopen(row, Hold(Target(UP, EMBEDDED), endpoint, None), submitter.ledger, home)
+
+
+def test_a_job_that_the_server_forgot_is_a_lost_attempt_and_the_stage_keeps_its_run(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger, runs: Runs
+) -> None:
+    pipeline = add("prepare")
+    submitter.tick()
+    stage = ledger.get(pipeline).stages[0]
+    ledger.set_attempt(stage.attempts[0].id, job_id=f"{pipeline}-before-the-head-restarted")
+    row = until_ended(submitter, pipeline)
+    assert row.state == SUCCEEDED
+    assert [(one.number, one.state) for one in row.stages[0].attempts] == [(1, LOST), (2, SUCCEEDED)]
+    assert row.stages[0].run_id == stage.run_id
+    assert len(runs.find(runs.experiment("adacrossnet"), pipeline, "prepare")) == 1
+
+
+def test_a_run_whose_id_stands_in_no_row_is_closed(submitter: Submitter, add: Callable[..., str], runs: Runs) -> None:
+    pipeline = add("prepare")
+    experiment = runs.experiment("adacrossnet")
+    adopted, orphan = (runs.create(experiment, "prepare", {"pipeline": pipeline, "stage": "prepare"}) for _ in range(2))
+    row = until_ended(submitter, pipeline)
+    assert row.stages[0].run_id in (adopted, orphan)
+    other = orphan if row.stages[0].run_id == adopted else adopted
+    assert runs.status(str(row.stages[0].run_id)) == "FINISHED"
+    assert runs.status(other) == "KILLED"
+
+
+def test_cancelling_stops_the_job_and_marks_the_runs_killed(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger, home: Home, runs: Runs
+) -> None:
+    pipeline = add("pretrain", "evaluate", epochs=60)
+    while ran(ledger.get(pipeline)) != ["pretrain"]:
+        submitter.tick()
+        time.sleep(0.1)
+    submitter.release()
+    row = cancel(ledger.get(pipeline), ledger, home)
+    assert (row.state, row.stages[0].state) == (CANCELLED, CANCELLED)
+    assert [runs.status(str(run)) for run in (row.run_id, row.stages[0].run_id)] == ["KILLED", "KILLED"]
+    assert row.stages[1].attempts == []
+    with pytest.raises(ValueError, match="has ended already"):
+        cancel(row, ledger, home)
+
+
+def test_two_submitters_at_once_make_one_job_a_stage(
+    add: Callable[..., str], ledger: Ledger, home: Home, runs: Runs, tmp_path: Path
+) -> None:
+    pipeline, survived = add("prepare", "pretrain"), tmp_path / "all"
+    survived.write_text("\n".join(STEPS) + "\n")  # so that neither kills itself
+    command = [sys.executable, "-m", "tests.service.killed_submitter", str(home.path), pipeline, str(survived)]
+    root = Path(__file__).parents[2]
+    both = [subprocess.Popen(command, env=environment(), cwd=root) for _ in range(2)]
+    assert [one.wait(timeout=90) for one in both] == [0, 0]
+    row = ledger.get(pipeline)
+    assert row.state == SUCCEEDED
+    assert ran(row) == ["prepare", "pretrain"]
+    assert len(runs.find(runs.experiment("adacrossnet"), pipeline)) == 3
+
+
+def test_a_living_submitters_lease_holds_and_a_dead_ones_is_taken_over_at_once(ledger: Ledger, home: Home, submitter: Submitter) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from service.home import Home; from service.ledger import Ledger\n"
+        "from service.submitter import Submitter\n"
+        "home = Home(Path(sys.argv[1])); print(Submitter(Ledger(home.ledger_url), home).acquire(), flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(home.path)], env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        assert submitter.tick() is False
+        assert f":{other.pid}:" in str(living_holder(ledger, SHARED))
+    finally:
+        other.kill()
+        other.communicate()
+    assert submitter.tick() is True
+
+
+def test_a_cluster_that_went_away_fails_the_pipeline_after_a_while_and_its_records_are_closed_when_mlflow_is_seen_again(
+    ledger: Ledger, home: Home, add: Callable[..., str], runs: Runs
+) -> None:
+    pipeline = add("pretrain", epochs=1)
+    impatient = Submitter(ledger, home, patience=0.5)
+    impatient.tick()
+    assert ledger.get(pipeline).state == RUNNING
+    ledger.set_pipeline(pipeline, cluster="http://127.0.0.1:9")  # nobody listens there
+    try:
+        row = until_ended(impatient, pipeline, 20)
+        assert row.state == FAILED
+        assert "http://127.0.0.1:9 does not answer" in str(row.message)
+        impatient.tick()
+        row = ledger.get(pipeline)
+        assert not row.records_open
+        assert [runs.status(str(run)) for run in (row.run_id, row.stages[0].run_id)] == ["FAILED", "KILLED"]
+    finally:
+        impatient.release()
