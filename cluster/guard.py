@@ -1,10 +1,11 @@
 """Runs one server as its child, and when told to stop (or when its owner dies) ends that server and everything it started.
 
-    python guard.py [--with-parent PID] [--grace SECONDS] -- COMMAND...
+    python guard.py [--with-parent PID] [--grace SECONDS] [--remove FOLDER] -- COMMAND...
 
 Ray and MLflow start processes of processes, in sessions of their own; a signal to the one that was started first can leave
 the others behind. The guard is their subreaper (prctl(2)): an orphan becomes the guard's child and can be found. With
---with-parent the guard gets SIGTERM from the kernel when that process dies in any way, kill -9 included.
+--with-parent the guard gets SIGTERM from the kernel when that process dies in any way, kill -9 included. The server's temporary
+FOLDER goes last, whoever ended it.
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--with-parent", type=int, default=0)
     parser.add_argument("--grace", type=float, default=10.0)
+    parser.add_argument("--remove")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     asked = parser.parse_args()
     command = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
@@ -48,6 +51,8 @@ def main() -> int:
     child = subprocess.Popen(command, start_new_session=True, preexec_fn=in_child)
     status = _wait(child.pid, signals)
     _end_all(child.pid, asked.grace)
+    if asked.remove:
+        shutil.rmtree(asked.remove, ignore_errors=True)
     return status
 
 

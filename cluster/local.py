@@ -30,7 +30,7 @@ class LocalCluster:
     home: Path
     owner: str
     cpus: int
-    temp: Path
+    temp: Path | None  # Ray's session; none without Ray
     servers: dict[str, Server] = field(default_factory=dict)
     lock: TextIO | None = None  # held as long as a `run` lives
 
@@ -72,7 +72,8 @@ class LocalCluster:
         stopped = [name for name, server in self.servers.items() if server is submitter or server.ask_to_stop()]
         for server in self.servers.values():
             server.wait_stopped()
-        shutil.rmtree(self.temp, ignore_errors=True)
+        if self.temp is not None:
+            shutil.rmtree(self.temp, ignore_errors=True)
         _state_file(self.home).unlink(missing_ok=True)
         if self.lock is not None:
             self.lock.close()
@@ -82,7 +83,7 @@ class LocalCluster:
     def save(self) -> None:
         """Writes the state file whole: to a temporary name, then renamed."""
         value = {
-            "owner": self.owner, "cpus": self.cpus, "temp": str(self.temp),
+            "owner": self.owner, "cpus": self.cpus, "temp": str(self.temp) if self.temp else None,
             "servers": {
                 name: {"process": server.identity.as_dict(), "log": str(server.log), "port": server.port, "name": server.name}
                 for name, server in self.servers.items()
@@ -115,10 +116,11 @@ def start_cluster(
     if running is not None:
         running.stop()  # what is left of a cluster that died halfway
     owner = "up" if survives else f"run, pid {os.getpid()}"
-    cluster = LocalCluster(home, owner, cpus or len(os.sched_getaffinity(0)), Path(tempfile.mkdtemp(prefix="acn-", dir="/tmp")), lock=lock)
+    cluster = LocalCluster(home, owner, cpus or len(os.sched_getaffinity(0)), None, lock=lock)
     token_file(folder)
     try:
         if ray:
+            cluster.temp = Path(tempfile.mkdtemp(prefix="acn-", dir="/tmp"))  # short: Unix sockets below it end at 107 bytes
             cluster.servers["ray"] = start_head(folder, cluster.temp, cluster.cpus, ray_port, survives)
             cluster.save()
         if mlflow:
@@ -147,7 +149,7 @@ def find_cluster(home: Path) -> LocalCluster | None:
     servers = {
         name: Server(one["name"], Identity(**one["process"]), Path(one["log"]), one["port"]) for name, one in value["servers"].items()
     }
-    return LocalCluster(home, value["owner"], value["cpus"], Path(value["temp"]), servers)
+    return LocalCluster(home, value["owner"], value["cpus"], Path(value["temp"]) if value["temp"] else None, servers)
 
 
 def _state_file(home: Path) -> Path:

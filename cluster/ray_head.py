@@ -31,7 +31,8 @@ def start_head(folder: Path, temp: Path, cpus: int, port: int | None, survives: 
         "--min-worker-port=0", "--max-worker-port=0",
         f"--num-cpus={cpus}", f"--object-store-memory={_OBJECT_STORE_BYTES}", f"--temp-dir={temp}",
     ]  # fmt: skip
-    return start("the Ray head", command, _environment(token_file(folder)), folder / "ray.log", dashboard, survives, grace=10.0)
+    env = _environment(token_file(folder))
+    return start("the Ray head", command, env, folder / "ray.log", dashboard, survives, grace=10.0, remove=temp)
 
 
 def wait_for_head(server: Server, folder: Path) -> None:

@@ -42,14 +42,18 @@ class Server:
             self.identity.wait(2.0)
 
 
-def start(name: str, command: list[str], env: dict[str, str], log: Path, port: int, survives: bool, grace: float) -> Server:
+def start(
+    name: str, command: list[str], env: dict[str, str], log: Path, port: int, survives: bool, grace: float, remove: Path | None = None
+) -> Server:
     """Starts `command` under a guard in a process group of its own, its output in `log`.
 
     Unless it `survives` the calling process, it ends with it. Call from the main thread: the kernel's signal at
-    the parent's death comes when the thread that started the guard ends.
+    the parent's death comes when the thread that started the guard ends. `remove` is a folder that goes with the server.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     owner = [] if survives else ["--with-parent", str(os.getpid())]
+    if remove is not None:
+        owner += ["--remove", str(remove)]
     with log.open("wb") as out:
         # -P: the guard's own folder must not come before the standard library. Its handle is not kept: the guard is known by identity.
         guard = subprocess.Popen(

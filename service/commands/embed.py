@@ -19,6 +19,7 @@ def embed(
     model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model's folder.")],
     source: Annotated[Path, typer.Argument(help="A prepared dataset, or a folder of clouds and meshes.")],
     out: Annotated[Path, typer.Argument(help="The Parquet file to write.", metavar="OUT.parquet")],
+    points: Annotated[int, typer.Option(help="Points a cloud that the encoder sees.", min=1)] = 1024,
     state: State = None,
 ) -> None:
     """Write the features of a dataset, one row a shape."""
@@ -27,7 +28,8 @@ def embed(
     local = Path(model).exists()
     with nullcontext(None) if local else _tracking(state) as uri:
         where = str(Path(model).resolve()) if local else model
-        run_module("embed", where, str(source.resolve()), str(out.resolve()), env={"MLFLOW_TRACKING_URI": uri} if uri else {})
+        paths = (str(source.resolve()), str(out.resolve()))
+        run_module("embed", where, *paths, "--points", str(points), env={"MLFLOW_TRACKING_URI": uri} if uri else {})
 
 
 def _tracking(state: Path | None) -> AbstractContextManager[str | None]:

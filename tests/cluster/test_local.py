@@ -29,6 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     assert len(processes) > 10
     cluster.stop()
     assert not [process for process in processes if _runs(process)], "stopping leaves no process"
+    assert cluster.temp is not None
     assert not cluster.temp.exists()
     assert find_cluster(cluster.home) is None
 

@@ -54,7 +54,8 @@ def test_mlflow_holds_one_finished_run_a_stage_and_each_step_once(done: tuple[Ad
     assert len(client.get_metric_history(pretrain.info.run_id, names.VALIDATION_SCORE)) == 3
     for tag in (names.TAG_PIPELINE, names.TAG_STAGE, names.TAG_RAY_JOB, names.TAG_CODE, names.TAG_DATA, names.TAG_CONFIG):
         assert pretrain.data.tags[tag]
-    judged = client.get_logged_model(client.get_model_version("adacrossnet-dgcnn", "1").model_id)
+    source = client.get_model_version("adacrossnet-dgcnn", "1").source
+    judged = client.get_logged_model(source.removeprefix("models:/"))
     metrics = {metric.key: metric for metric in judged.metrics}
     test = command.summary["scores"]["trained"]["test"]
     assert metrics["svm/synthetic/balanced_accuracy"].value == pytest.approx(test["balanced_accuracy"])

@@ -117,12 +117,13 @@ def test_a_killed_run_leaves_no_process_and_its_pipeline_is_interrupted_and_resu
     command = _start(place, "run", "tiny.yaml")
     pipeline = _until_pretraining(own_ledger)
     processes = _servers(place)
+    temp = json.loads((place / "runs" / "cluster" / "cluster.json").read_text())["temp"]
     command.kill()
     command.communicate()
     until = time.monotonic() + 30
-    while _left(processes) and time.monotonic() < until:
+    while (_left(processes) or Path(temp).exists()) and time.monotonic() < until:
         time.sleep(0.2)
-    assert _left(processes) == []
+    assert (_left(processes), Path(temp).exists()) == ([], False)
     listed = subprocess.run([_COMMAND, "list", "--json"], cwd=place, env=environment(), capture_output=True, text=True)
     assert json.loads(listed.stdout)[0]["state"] == "interrupted"
     row = own_ledger.get(pipeline)
