@@ -1,7 +1,6 @@
 """The pretraining job: Ray Train workers run the loop, a validator runs beside them, the best encoder goes to MLflow."""
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import uuid
@@ -36,6 +35,8 @@ from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.step import build_model
 from jobs.pretraining.validation import load_encoder, validate
 from jobs.tracking import MetricLog, Stage, curves, log_once, run_stage
+
+SHOWN = 8  # clouds in a picture
 
 
 def main() -> None:
@@ -235,10 +236,9 @@ def draw_features(stage: Stage, dataset: PreparedDataset, best: Path) -> None:
         for encoder in (random, load_encoder(config.pretrain.backbone, best))
     )
     stage.picture("features", lambda path: pictures.embedding(path, before, after, val.categories))
-    with contextlib.suppress(StopIteration):
-        points_BNC, labels_B = next(iter(evaluation_clouds(val, settings.points, 8)))
-        titles = [val.categories[int(label)] for label in labels_B]
-        stage.picture("clouds", lambda path: pictures.clouds(path, points_BNC.numpy(), titles))
+    points_BNC = np.concatenate([points.numpy() for points, _ in evaluation_clouds(val, settings.points, settings.batch)])
+    some = np.unique(np.linspace(0, len(val) - 1, SHOWN).astype(int))  # spread over the ids, so over the categories
+    stage.picture("clouds", lambda path: pictures.clouds(path, points_BNC[some], [val.categories[val.labels[row]] for row in some]))
 
 
 if __name__ == "__main__":

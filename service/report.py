@@ -1,6 +1,7 @@
 """A summary as a person reads it: scores beside random weights, losses, weights, speed, pictures, the model, what to type next."""
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         table.add_row(f"{encoder} weights" if encoder == "random" else encoder, _number(one.get("c"), "g"), *cells)
     if scores:
         console.print(table)
+        console.print(_difference(summary), highlight=False, soft_wrap=True)
     loss, weights, model = summary["loss"], summary["weights"], summary["model"]
     facts = Table.grid(padding=(0, 2))
     facts.add_row("loss", f"{_number(loss['before'])} before, {_number(loss['after'])} after")
@@ -52,6 +54,19 @@ def shown(path: str) -> str:
     """A path as short as it can be typed from here."""
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else str(Path(relative))
+
+
+def _difference(summary: dict[str, Any]) -> str:
+    """How far the trained encoder is from the random one on test, and how much of it chance explains."""
+    shapes = (summary["protocol"].get("shapes") or {}).get("test", 0)
+    trained, random = ((summary["scores"].get(name) or {}).get("test") or {} for name in ("trained", "random"))
+    if not (shapes and trained and random):
+        return ""
+    rates = trained["accuracy"], random["accuracy"]
+    error = math.sqrt(sum(rate * (1 - rate) for rate in rates) / shapes)  # as if the two were judged on shapes of their own
+    gain = rates[0] - rates[1]
+    verdict = "within noise" if abs(gain) < 2 * error else "more than two standard errors"
+    return f"test accuracy, trained minus random: {gain:+.3f}, standard error {error:.3f} ({shapes} shapes): {verdict}"
 
 
 def _score(split: dict[str, float] | None, key: str) -> str:

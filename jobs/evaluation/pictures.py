@@ -16,7 +16,7 @@ def confusion(path: Path, matrix: np.ndarray, categories: Sequence[str], title: 
     counts = matrix.sum(axis=1, keepdims=True)
     share = matrix / np.maximum(counts, 1)
     side = max(5.0, 0.42 * len(categories) + 2.5)
-    figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
+    figure, axes = plt.subplots(figsize=(side + 1.0, side - 1.0), layout="constrained")
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(categories)), categories, rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(len(categories)), [f"{name} ({int(n)})" for name, n in zip(categories, counts[:, 0], strict=True)], fontsize=8)

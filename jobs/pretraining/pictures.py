@@ -14,6 +14,7 @@ from jobs.evaluation.svm import Split
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 Curve = tuple[np.ndarray, np.ndarray]  # steps, values
 MOST_SHAPES = 2000  # t-SNE of more says nothing more and takes minutes
@@ -69,11 +70,11 @@ def embedding(path: Path, before: Split, after: Split, categories: Sequence[str]
 
 def clouds(path: Path, points_BNC: np.ndarray, titles: Sequence[str]) -> None:
     """A row of clouds [B, N, 3], y up, coloured by height."""
-    figure = plt.figure(figsize=(2.4 * len(points_BNC), 2.8), layout="constrained")
+    figure = plt.figure(figsize=(2.2 * len(points_BNC), 2.6), layout="constrained")
     for number, (cloud, title) in enumerate(zip(points_BNC, titles, strict=True)):
         axes = figure.add_subplot(1, len(points_BNC), number + 1, projection="3d")
         axes.scatter(cloud[:, 0], -cloud[:, 2], cloud[:, 1], c=cloud[:, 1], cmap="viridis", s=3)
-        axes.set_box_aspect((1, 1, 1))
+        axes.set_box_aspect((1, 1, 1), zoom=1.5)
         for limit in (axes.set_xlim, axes.set_ylim, axes.set_zlim):
             limit(-0.8, 0.8)
         axes.set_axis_off()
@@ -94,6 +95,7 @@ def _two_dimensions(features: np.ndarray) -> np.ndarray:
 
 def _finish(figure: plt.Figure, axes: plt.Axes, path: Path, quantity: str, title: str) -> None:
     axes.set_xlabel("optimizer step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(quantity)
     axes.set_title(title)
     axes.grid(alpha=0.3)
