@@ -17,7 +17,9 @@ VARIANT = "rotated about y"
 # Of every ten shapes of a class: a set this small needs more than a tenth to judge an encoder on.
 SPLITS = ("train", "test", "val", "train", "train", "test", "val", "train", "train", "test")
 STRETCH = 0.15  # each axis is scaled by up to this fraction either way
-NOISE = 0.006  # standard deviation of the points, of the unit ball's radius
+NOISE = (0.005, 0.03)  # a shape's standard deviation of its points, of the unit ball's radius
+THINNING = 2.5  # the most by which the logarithm of the density falls over a unit of length, in a direction of the shape's own
+CANDIDATES = 4  # points sampled for each that is kept
 TILT = 0.06  # standard deviation of the pitch and roll, radians
 
 
@@ -38,9 +40,8 @@ def read(item: Item, cfg: Synthetic) -> Shape:
     rng = generator("synthetic", cfg.seed, item.id)
     triangles, parts = _object(item.category, rng)
     triangles = _placed(triangles, rng)
-    cloud, _, face = sample(triangles, cfg.points, rng)
-    noisy = (cloud + NOISE * rng.standard_normal(cloud.shape)).astype(np.float32)
-    return Shape(noisy, content_of(noisy), parts[face], _views(triangles, parts, cfg, rng))
+    cloud, face = _scanned(triangles, cfg.points, rng)
+    return Shape(cloud, content_of(cloud), parts[face], _views(triangles, parts, cfg, rng))
 
 
 def _object(category: str, rng: np.random.Generator) -> tuple[Triangles, NDArray[np.int16]]:
@@ -67,6 +68,16 @@ def _turn(axis: int, angle: float) -> NDArray[np.float64]:
     matrix[first, first] = matrix[second, second] = np.cos(angle)
     matrix[first, second], matrix[second, first] = -np.sin(angle), np.sin(angle)
     return matrix
+
+
+def _scanned(triangles: Triangles, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Points [n, 3] and their triangles as a scanner would see them: denser on one side, and noisy. Even, clean clouds are too easy."""
+    cloud, _, face = sample(triangles, CANDIDATES * count, rng)
+    towards = rng.standard_normal(3)
+    weights = rng.uniform(0, THINNING) * cloud @ (towards / np.linalg.norm(towards))
+    kept = np.argsort(-(weights + rng.gumbel(size=len(cloud))))[:count]  # without replacement, by weight (Gumbel's trick)
+    noise = rng.uniform(*NOISE) * rng.standard_normal((count, 3))
+    return (cloud[kept] + noise).astype(np.float32), face[kept]
 
 
 def _views(triangles: Triangles, parts: NDArray[np.int16], cfg: Synthetic, rng: np.random.Generator) -> list[bytes]:

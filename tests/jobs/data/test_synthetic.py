@@ -35,7 +35,7 @@ def test_a_shape_fills_the_unit_ball_and_varies_within_its_class(category: str) 
     assert len({shape.content for shape in shapes}) == 4
     for shape in shapes:
         radius = np.linalg.norm(shape.points, axis=1).max()
-        assert 0.6 < radius < 1 + 6 * synthetic.NOISE and shape.points.dtype == np.float32
+        assert 0.6 < radius < 1 + 6 * synthetic.NOISE[1] and shape.points.dtype == np.float32
         assert shape.parts is not None and len(shape.parts) == 256 and len(shape.views) == 1
 
 
@@ -51,3 +51,9 @@ def test_shapes_are_turned_about_the_up_axis() -> None:
     longest = [np.linalg.svd((cloud - cloud.mean(0))[:, [0, 2]], full_matrices=False)[2][0] for cloud in cars]
     angles = np.rad2deg([np.arctan2(axis[1], axis[0]) % np.pi for axis in longest])
     assert np.ptp(angles) > 90
+
+
+def test_clouds_are_denser_on_one_side_by_an_amount_that_differs() -> None:
+    square = np.array([[[-1, 0, -1], [1, 0, -1], [1, 0, 1]], [[-1, 0, -1], [1, 0, 1], [-1, 0, 1]]], float)  # area centre at the origin
+    off = [np.linalg.norm(synthetic._scanned(square, 500, np.random.default_rng(seed))[0].mean(0)) for seed in range(40)]
+    assert min(off) < 0.1 and max(off) > 0.4
