@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import torch
 
-from jobs.data.augment import normalise, subset
+from jobs.data.augment import normalise, resample
 from jobs.data.draws import generator
 from jobs.data.format import MANIFEST
 from jobs.data.items import Reject, checked_points
 from jobs.data.loading import evaluation_clouds
-from jobs.data.meshes import SUFFIXES, load_triangles
+from jobs.data.meshes import SUFFIXES, Z_UP, load_triangles
 from jobs.data.ply import read_vertices
 from jobs.data.prepared import PreparedDataset
 from jobs.data.surface import sample
@@ -40,14 +40,15 @@ def main() -> None:
     cli.add_argument("source", type=Path)
     cli.add_argument("out", type=Path)
     cli.add_argument("--points", type=int, default=1024, help="points a cloud that the encoder sees (default 1024)")
+    cli.add_argument("--up", choices=("y", "z"), default="y", help="up axis of the files in a folder (default y)")
     args = cli.parse_args()
     try:
-        embed(args.model, args.source, args.out, args.points)
+        embed(args.model, args.source, args.out, args.points, args.up)
     except ValueError as error:
         sys.exit(f"embed: error: {error}")
 
 
-def embed(model: str, source: Path, out: Path, points: int) -> int:
+def embed(model: str, source: Path, out: Path, points: int, up: str = "y") -> int:
     """Writes `out` and returns its number of rows.
 
     ValueError when SOURCE is missing or holds nothing that can be embedded, or the model cannot be loaded. A file that is broken is
@@ -58,7 +59,15 @@ def embed(model: str, source: Path, out: Path, points: int) -> int:
     if out.suffix != ".parquet":
         raise ValueError(f"{out}: the output must end in .parquet")
     encoder = load_encoder(model)
-    rows = _prepared(source, points) if (source / MANIFEST).is_file() else _files(source, points)
+    if (source / MANIFEST).is_file():
+        dataset = PreparedDataset(source, None)
+        stored = int(dataset.manifest["points"])
+        if points > stored:
+            print(f"embed: {source} stores {stored} points a shape: those are used", flush=True)
+            points = stored
+        rows = _prepared(dataset, points)
+    else:
+        rows = _files(source, points, up)
     ids: list[str] = []
     categories: list[str | None] = []
     splits: list[str | None] = []
@@ -86,28 +95,28 @@ def embed(model: str, source: Path, out: Path, points: int) -> int:
     return len(ids)
 
 
-def _prepared(folder: Path, points: int) -> Iterator[Row]:
+def _prepared(dataset: PreparedDataset, points: int) -> Iterator[Row]:
     """The clouds that evaluations see: a fixed subset of the stored points, in the unit ball."""
-    dataset = PreparedDataset(folder, None)
     row = 0
-    for points_BNC, labels_B in evaluation_clouds(dataset, min(points, int(dataset.manifest["points"])), BATCH):
+    for points_BNC, labels_B in evaluation_clouds(dataset, points, BATCH):
         for cloud, label in zip(points_BNC.numpy(), labels_B, strict=True):
             yield dataset.ids[row], dataset.categories[int(label)], dataset.splits[row], cloud
             row += 1
 
 
-def _files(folder: Path, points: int) -> Iterator[Row]:
+def _files(folder: Path, points: int, up: str) -> Iterator[Row]:
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.suffix.lower() not in CLOUDS | SUFFIXES:
             continue
         name = path.relative_to(folder).as_posix()
         try:
             cloud = checked_points(_read(path, name, points))
+            cloud = (cloud @ Z_UP.T).astype(np.float32) if up == "z" else cloud
         except Reject as reason:
             print(f"embed: skipped {name}: {reason}", flush=True)
             continue
         rng = generator("embed", name)
-        chosen = subset(rng, len(cloud), points) if len(cloud) >= points else np.sort(rng.integers(len(cloud), size=points))
+        chosen = resample(rng, len(cloud), points)
         yield name, None, None, normalise(torch.from_numpy(cloud[chosen])[None])[0].numpy()
 
 

@@ -2,20 +2,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from jobs.config import names
+from jobs.data.loading import check_evaluable
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures
 from jobs.evaluation.features import calibrate_batchnorm, encode_with, split_features
 from jobs.evaluation.svm import Result, evaluate, score_at
 from jobs.packaging import load_encoder
 from jobs.pretraining.step import build_model
-from jobs.tracking import Stage, run_stage
+from jobs.tracking import Stage, log_once, run_stage
 
 SPLITS = ("train", "val", "test")
 
@@ -30,9 +30,9 @@ def evaluate_stage(stage: Stage) -> None:
     probe = config.probe_data.target
     assert probe is not None
     check_shards(probe)
+    check_evaluable(probe, settings.points)
     manifest = PreparedDataset(probe, None).manifest
     splits = {name: PreparedDataset(probe, name) for name in SPLITS if manifest["splits"].get(name, {}).get("count")}
-    _refuse_unsplit(splits, probe)
     stage.tag({names.TAG_DATA: manifest["digest"]})
     model_id = stage.facts_of("pretrain")["model_id"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -61,12 +61,6 @@ def evaluate_stage(stage: Stage) -> None:
     stage.leave({"scores": found, "protocol": protocol, "model_id": model_id})
 
 
-def _refuse_unsplit(splits: dict[str, PreparedDataset], probe: Path) -> None:
-    for needed in ("train", "val"):
-        if needed not in splits:
-            raise ValueError(f"{probe} has no shape in {needed}: the SVM needs both; prepare more shapes a class")
-
-
 def _random(stage: Stage, train: PreparedDataset, device: torch.device, calibrated: bool) -> torch.nn.Module:
     settings = stage.config.evaluate
     encoder: torch.nn.Module = build_model(stage.config.pretrain, stage.config.seed).encoder
@@ -82,7 +76,8 @@ def _line(result: Result) -> str:
 
 def _protocol(stage: Stage, manifest: dict[str, Any], c: float) -> dict[str, Any]:
     return {
-        "dataset": manifest["kind"],
+        "dataset": manifest["name"],
+        "kind": manifest["kind"],
         "variant": manifest.get("variant"),
         "digest": manifest["digest"],
         "points": stage.config.evaluate.points,
@@ -94,14 +89,15 @@ def _protocol(stage: Stage, manifest: dict[str, Any], c: float) -> dict[str, Any
 
 
 def _log(stage: Stage, found: dict[str, dict[str, Any]], manifest: dict[str, Any], model_id: str) -> None:
-    dataset = manifest["kind"]
+    dataset = manifest["name"]
     for name, scores in found.items():
+        of_model = {"model_id": model_id, "dataset_name": dataset, "dataset_digest": manifest["digest"]} if name == "trained" else {}
         prefix = "" if name == "trained" else f"{name}_"
-        for split in ("val", "test"):
-            for metric, value in (scores[split] or {}).items():
-                key = names.evaluation_metric("svm", dataset, f"{prefix}{'' if split == 'test' else 'val_'}{metric}")
-                judged = {"model_id": model_id, "dataset_name": dataset, "dataset_digest": manifest["digest"]} if name == "trained" else {}
-                stage.client.log_metric(stage.run_id, key, value, **judged)
+        fixed = scores.get("fixed_c", {}).get("test")
+        for part, values in (("", scores["test"]), ("val_", scores["val"]), ("fixed_c_", fixed)):
+            for metric, value in (values or {}).items():
+                key = names.evaluation_metric("svm", dataset, f"{prefix}{part}{metric}")
+                log_once(stage.client, stage.run_id, key, value, 0, **of_model)
 
 
 if __name__ == "__main__":

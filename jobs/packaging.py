@@ -143,10 +143,10 @@ def weights_digest(weights: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()[:16]
 
 
-def _in_order_of_dependence(module: str, seen: tuple[str, ...] = ()) -> list[str]:
+def _in_order_of_dependence(module: str) -> list[str]:
     order: list[str] = []
     for needed in _own_imports(_tree(module), module):
-        order += [name for name in _in_order_of_dependence(needed, (*seen, module)) if name not in order]
+        order += [name for name in _in_order_of_dependence(needed) if name not in order]
     return [*order, module]
 
 

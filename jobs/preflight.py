@@ -1,9 +1,11 @@
-"""A tiny job that asks every node of a cluster whether it reaches the storage path: `python -m jobs.preflight FOLDER`.
+"""A tiny job that asks a cluster for what a pipeline needs: `python -m jobs.preflight STORAGE [--exists PATH ...]`.
 
-Prints one JSON line, {"nodes": n, "unreachable": {node: reason}}, and exits 1 when any node cannot write where the driver reads.
+Prints one JSON line, {"nodes": n, "unreachable": {node: reason}, "missing": [path, ...]}, and exits 1 when a node cannot write where the
+driver reads, or when a path is not there.
 """
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import uuid
@@ -48,10 +50,15 @@ def unreachable(folder: Path) -> tuple[int, dict[str, str]]:
 
 
 def main() -> None:
+    cli = argparse.ArgumentParser(prog="python -m jobs.preflight", description=__doc__)
+    cli.add_argument("storage", type=Path)
+    cli.add_argument("--exists", type=Path, nargs="*", default=[], metavar="PATH")
+    args = cli.parse_args()
     ray.init(log_to_driver=False)
-    nodes, faults = unreachable(Path(sys.argv[1]))
-    print(json.dumps({"nodes": nodes, "unreachable": faults}), flush=True)
-    sys.exit(1 if faults else 0)
+    nodes, faults = unreachable(args.storage)
+    missing = [str(path) for path in args.exists if not path.exists()]
+    print(json.dumps({"nodes": nodes, "unreachable": faults, "missing": missing}), flush=True)
+    sys.exit(1 if faults or missing else 0)
 
 
 if __name__ == "__main__":

@@ -20,22 +20,22 @@ import ray
 from jobs.config import Data, check_data, digest_of, names
 from jobs.config.sections import Prepared
 from jobs.data.building import WORK, Built, build_shard, settings_of
-from jobs.data.finishing import finish
+from jobs.data.finishing import finish, renamed
 from jobs.data.format import INDEX, MANIFEST, REJECTS, checksum_faults, read_manifest, shard_name
 from jobs.data.items import Item
+from jobs.data.locking import held
 from jobs.data.prepared import check_shards
 from jobs.data.tables import SOURCES
 from jobs.show import contact_sheet
 from jobs.tracking import Stage, run_stage
 
-ENV_DATA = "ADACROSSNET_DATA_CONFIG"
 EVERY_S = 1.0  # seconds between two progress lines, at least
 _FILES = rf"{MANIFEST}|{INDEX}|{REJECTS}|shard-\d+\.arrow"
 OURS = re.compile(rf"\{WORK}|contact-sheet\.png|{_FILES}|\.({_FILES})\.\d+")  # what may stand in a target, or its temporary name
 
 
 def main() -> None:
-    section = os.environ.get(ENV_DATA)
+    section = os.environ.get(names.ENV_DATA_CONFIG)
     if section is None:
         run_stage("prepare", prepare_stage)
         return
@@ -64,7 +64,8 @@ def prepare_stage(stage: Stage) -> None:
 def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str, Any]:
     """Prepares one dataset into `data.target` and returns its manifest; `parallel` makes each shard a Ray task.
 
-    The same input and seed give the same bytes. What a broken-off run finished is kept, as is a whole dataset with these settings.
+    The same input and seed give the same bytes. What a broken-off run finished is kept, as is a whole dataset with these settings; while
+    another process prepares the same folder, this one waits for it.
     Raises ValueError: source missing or empty, no usable shape, target taken by something else or by other settings.
     """
     folder = data.target
@@ -76,15 +77,16 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
     items = SOURCES[data.kind].list_items(data)
     categories = sorted({item.category for item in items})
     listing = digest_of([[item.id, item.category, item.split, item.fingerprint] for item in items])
-    if (folder / MANIFEST).is_file() and _reusable(folder, settings_of(data), listing, say):
-        return _summed_up(folder, read_manifest(folder), say)
-    starts = range(0, len(items), data.shard_rows)
-    _make_room(folder, len(starts))
-    parts = [items[start : start + data.shard_rows] for start in starts]
-    progress = _Progress(len(items), say)
-    build = _in_tasks if parallel else _in_process
-    built = sorted(build(folder, parts, data, categories, progress), key=lambda shard: shard.number)
-    return _summed_up(folder, finish(folder, data, items, categories, listing, built), say)
+    with held(folder, say):
+        if (folder / MANIFEST).is_file() and _reusable(folder, settings_of(data), listing, say):
+            return _summed_up(folder, renamed(folder, data.name), say)
+        starts = range(0, len(items), data.shard_rows)
+        _make_room(folder, len(starts))
+        parts = [items[start : start + data.shard_rows] for start in starts]
+        progress = _Progress(len(items), say)
+        build = _in_tasks if parallel else _in_process
+        built = sorted(build(folder, parts, data, categories, progress), key=lambda shard: shard.number)
+        return _summed_up(folder, finish(folder, data, items, categories, listing, built), say)
 
 
 def _reusable(folder: Path, settings: dict[str, Any], listing: str, say: Callable[[str], None]) -> bool:

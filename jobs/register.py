@@ -51,6 +51,8 @@ def _tags(evaluation: dict[str, Any]) -> dict[str, str]:
         for split in ("val", "test"):
             for metric, value in (scores[encoder][split] or {}).items():
                 tags[names.evaluation_metric("svm", protocol["dataset"], f"{encoder}.{split}.{metric}")] = f"{value:.6f}"
+        for metric, value in scores[encoder].get("fixed_c", {}).get("test", {}).items():
+            tags[names.evaluation_metric("svm", protocol["dataset"], f"{encoder}.test.fixed_c.{metric}")] = f"{value:.6f}"
     return tags
 
 

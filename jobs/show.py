@@ -42,7 +42,7 @@ def contact_sheet(folder: Path, out: Path, shapes: int) -> None:
         for axes, view in zip(cells[1:], dataset.views(row)[:views], strict=False):
             axes.imshow(decode(view))
     counts = ", ".join(f"{value['count']} {split}" for split, value in dataset.manifest["splits"].items())
-    figure.suptitle(f"{dataset.manifest['kind']}: {counts}, {dataset.manifest['points']} points a shape", fontsize=10)
+    figure.suptitle(f"{dataset.manifest['name']}: {counts}, {dataset.manifest['points']} points a shape", fontsize=10)
     figure.savefig(out, dpi=110, metadata={"Software": None})
     plt.close(figure)
 

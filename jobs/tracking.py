@@ -64,7 +64,8 @@ class Stage:
 def run_stage(name: str, work: Callable[[Stage], None]) -> None:
     """Runs a stage job from its environment and ends its MLflow run as the work ended.
 
-    A ValueError or FloatingPointError is the user's to mend: its message alone is shown; anything else comes with its traceback.
+    A ValueError or FloatingPointError that this project raises is the user's to mend: its message alone is shown. Anything else comes
+    with its traceback.
     """
     _own_tree_or_exit()
     stage = _stage_from_environment(name)
@@ -73,8 +74,8 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
         work(stage)
     except Exception as error:
         cause = _root(error)
-        if not isinstance(cause, (ValueError, FloatingPointError, FileNotFoundError)):
-            traceback.print_exc()
+        if not _written_for_people(cause):
+            traceback.print_exception(error)
         print(f"{name}: error: {cause}", flush=True)
         stage.client.set_tag(stage.run_id, "error", str(cause)[:4000])
         stage.client.set_terminated(stage.run_id, "FAILED")
@@ -105,6 +106,13 @@ def _stage_from_environment(name: str) -> Stage:
     )
 
 
+def _written_for_people(error: BaseException) -> bool:
+    """A fault of the input, raised by our own code: a library's ValueError is a bug of ours and needs its traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(jobs.__file__).resolve().parent)
+    return isinstance(error, (ValueError, FloatingPointError)) and bool(frames) and frames[-1].filename.startswith(ours)
+
+
 def _root(error: BaseException) -> BaseException:
     """The worker's own exception inside what Ray and Ray Train wrap it in."""
     failures = getattr(error, "worker_failures", None)
@@ -119,9 +127,9 @@ def _root(error: BaseException) -> BaseException:
 class MetricLog:
     """Metrics of one run, each step once: steps that stand in MLflow already (before a resume) are skipped."""
 
-    def __init__(self, client: MlflowClient, run_id: str, keys: Iterable[str]) -> None:
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.client, self.run_id = client, run_id
-        self.logged = {key: max((m.step for m in client.get_metric_history(run_id, key)), default=-1) for key in keys}
+        self.logged: dict[str, int] = {}  # key -> its last step in MLflow, asked for when the key is first logged
 
     def log(self, rows: list[tuple[int, dict[str, float]]]) -> None:
         """`rows` of (step, metrics), in ascending steps."""
@@ -130,7 +138,7 @@ class MetricLog:
             Metric(key, value, now, step)
             for step, metrics in rows
             for key, value in metrics.items()
-            if step > self.logged.get(key, -1)
+            if step > self._last(key)
         ]
         for start in range(0, len(fresh), MOST_METRICS):
             self.client.log_batch(self.run_id, metrics=fresh[start : start + MOST_METRICS])
@@ -138,10 +146,16 @@ class MetricLog:
             self.logged[metric.key] = metric.step
 
 
-def log_once(client: MlflowClient, run_id: str, key: str, value: float, step: int) -> None:
-    """One point, unless that step of `key` is there."""
+    def _last(self, key: str) -> int:
+        if key not in self.logged:
+            self.logged[key] = max((point.step for point in self.client.get_metric_history(self.run_id, key)), default=-1)
+        return self.logged[key]
+
+
+def log_once(client: MlflowClient, run_id: str, key: str, value: float, step: int, **judged: str) -> None:
+    """One point, unless that step of `key` is there. `judged`: model_id, dataset_name, dataset_digest of what was measured."""
     if all(point.step != step for point in client.get_metric_history(run_id, key)):
-        client.log_metric(run_id, key, value, step=step)
+        client.log_metric(run_id, key, value, step=step, **judged)  # type: ignore[arg-type]
 
 
 def curves(client: MlflowClient, run_id: str, keys: Iterable[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

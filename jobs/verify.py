@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def _report(folder: Path, manifest: dict[str, Any], faults: list[str]) -> dict[str, Any]:
-    kept = ("kind", "variant", "digest", "points", "views", "resampled", "rejects")
+    kept = ("name", "kind", "variant", "digest", "points", "views", "resampled", "rejects")
     counts = {split: value["count"] for split, value in manifest.get("splits", {}).items()}
     return {"folder": str(folder), "ok": not faults, "faults": faults, **{key: manifest.get(key) for key in kept}, "splits": counts}
 
@@ -90,8 +90,9 @@ def _text(folder: Path, manifest: dict[str, Any], faults: list[str]) -> str:
         return "\n".join([f"verify: {folder}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:MOST_FAULTS]), *more])
     counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
     return (
-        f"verify: {folder}: whole. {manifest['kind']}, {counts}, {manifest['points']} points, up to {manifest['views']} views a shape; "
-        f"{manifest['rejects']} rejects, {manifest['resampled']} resampled; digest {manifest['digest'][:16]}"
+        f"verify: {folder}: whole. {manifest['name']}, kind {manifest['kind']}, {counts}, {manifest['points']} points, "
+        f"up to {manifest['views']} views a shape; {manifest['rejects']} rejects, {manifest['resampled']} resampled; "
+        f"digest {manifest['digest'][:16]}"
     )
 
 

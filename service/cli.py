@@ -6,6 +6,7 @@ import sys
 import typer
 
 from service.commands import configs, data, embed, inspect, lifecycle, logs, pipelines, reproduce
+from service.typed import typed
 
 app = typer.Typer(
     name="adacrossnet",
@@ -52,7 +53,7 @@ def main() -> None:
         if not _expected(error):
             raise
         status = getattr(error, "status", 1)
-        sys.stderr.write(f"{'error: ' if status == 1 else ''}{error}\n")
+        sys.stderr.write(f"{'error: ' if status == 1 else ''}{typed(str(error))}\n")
         sys.exit(status)
 
 

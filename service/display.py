@@ -12,6 +12,7 @@ from rich.text import Text
 from service.tables import CANCELLED, ENDED, FAILED, QUEUED, RUNNING, SUCCEEDED, Pipeline, Stage
 
 _EVERY_S = 5.0  # between two plain progress lines of one stage
+_STILL_S = 10.0  # the same line again after this long: a reader sees that it lives
 _MARK = {SUCCEEDED: "[green]✓[/]", FAILED: "[red]✗[/]", CANCELLED: "[yellow]■[/]", QUEUED: "[dim]·[/]"}
 
 
@@ -57,11 +58,14 @@ class Display:
         for stage in pipeline.stages:
             if self._states.get(stage.name, QUEUED) != stage.state:
                 self._states[stage.name] = stage.state
+                self._printed = (now - _EVERY_S, "starting")  # its first line is printed at once
                 said = {RUNNING: "started", SUCCEEDED: f"done in {clock(stage.seconds)}"}.get(stage.state, stage.state)
                 self._say(stage.name, said)
-            if stage.state == RUNNING and line and line != self._printed[1] and now - self._printed[0] >= _EVERY_S:
-                self._say(stage.name, line)
-                self._printed = (now, line)
+            if stage.state == RUNNING:
+                text = line or "starting"
+                if now - self._printed[0] >= (_STILL_S if text == self._printed[1] else _EVERY_S):
+                    self._say(stage.name, text)
+                    self._printed = (now, text)
 
     def _say(self, stage: str, text: str) -> None:
         since = clock(time.monotonic() - self._begun)

@@ -8,8 +8,8 @@ import shlex
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
-from jobs.config import Data
 from jobs.config import Pipeline as Config
 from service.endpoints import Endpoint
 from service.ray_jobs import FAILED, TERMINAL, ClusterAway, RayJobs
@@ -27,22 +27,47 @@ def check_fits(config: Config, nodes: list[dict[str, float]], where: str) -> Non
     asked = config.cluster
     wish = {"CPU": asked.cpus_per_worker, "GPU": asked.gpus_per_worker}
     needs = {kind: amount for kind, amount in wish.items() if amount > 0}
-    room = sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in needs.items()) for node in nodes)
+    room = _room(needs, nodes)
     if room >= asked.workers:
         return
     wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
     have = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}" for kind in needs)
+    advice = f"lower cluster.workers or cluster.cpus_per_worker (--set cluster.workers={room})"
+    if room == 0:
+        advice = _advice(asked.workers, needs, nodes)
     raise Unfit(
-        f"the pipeline asks for {asked.workers} workers x {wanted}; {where} has {have} on {len(nodes)} node{'s'[: len(nodes) != 1]}, "
-        f"room for {room}: lower cluster.workers or cluster.cpus_per_worker (--set cluster.workers={max(room, 1)})"
+        f"the pipeline asks for {asked.workers} worker{'s'[: asked.workers != 1]} x {wanted}; "
+        f"{where} has {have} on {len(nodes)} node{'s'[: len(nodes) != 1]}, room for {room}: {advice}"
     )
+
+
+def _room(needs: dict[str, float], nodes: list[dict[str, float]]) -> int:
+    return sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in needs.items()) for node in nodes)
+
+
+def _advice(workers: int, needs: dict[str, float], nodes: list[dict[str, float]]) -> str:
+    """What to change where not even one worker finds room: the resource that is short, and values that fit."""
+    most = {kind: max((node.get(kind, 0.0) for node in nodes), default=0.0) for kind in needs}
+    short = [kind for kind in needs if most[kind] < needs[kind]]
+    if not short:
+        return f"no single node has {' and '.join(needs)} together as a worker needs them: add such a node"
+    if not most["CPU"]:
+        return "no node gives CPUs to jobs: add one that does"
+    fitting = {kind: min(amount, most[kind]) for kind, amount in needs.items()}
+    lower = [f"--set cluster.{kind.lower()}s_per_worker={fitting[kind]:g}" for kind in short]
+    room = _room({kind: amount for kind, amount in fitting.items() if amount > 0}, nodes)
+    if 0 < room < workers:
+        lower.append(f"--set cluster.workers={room}")
+    largest = " and ".join(f"{most[kind]:g} {kind}" for kind in short)
+    run = " for a run on the CPU" if fitting.get("GPU") == 0 else ""
+    return f"{' and '.join(short)} fall short, no node has more than {largest}: lower that ({' '.join(lower)}{run})"
 
 
 def check_local(config: Config) -> None:
     """For jobs on this machine: sources exist, storage can be written, the disk has the room asked for. Raises Unfit."""
-    for section, data in (("data", config.data), ("probe", config.probe)):
-        if data is not None:
-            _check_source(section, data)
+    for path, fault in _needed(config).items():
+        if not (Path(path).is_file() if path.endswith("manifest.json") else Path(path).is_dir()):
+            raise Unfit(fault)
     storage = config.cluster.storage
     try:
         storage.mkdir(parents=True, exist_ok=True)
@@ -59,8 +84,8 @@ def check_local(config: Config) -> None:
 
 
 def check_cluster(config: Config, endpoint: Endpoint, tree: Path, local: bool) -> None:
-    """For a cluster that runs: it answers, it can ever give the workers, and (unless it is `local`) each node reaches the storage.
-
+    """For a cluster that runs: it answers, it can ever give the workers, and (unless it is `local`) each node reaches the storage
+    and the datasets are there.
     Raises Unfit, or ClusterAway when it does not answer.
     """
     jobs = RayJobs(endpoint.ray, endpoint.token)
@@ -68,21 +93,28 @@ def check_cluster(config: Config, endpoint: Endpoint, tree: Path, local: bool) -
     if not jobs.autoscales():
         check_fits(config, nodes, f"the cluster at {endpoint.ray}")
     if not local and (tree / "jobs" / "preflight.py").exists():
-        _check_reach(config.cluster.storage, jobs, tree)
+        _check_reach(config, jobs, tree)
 
 
-def _check_source(section: str, data: Data) -> None:
-    source = getattr(data, "source", None)
-    if source is not None and not Path(source).is_dir():
-        raise Unfit(f"{section}.source: there is no folder {source}; name the one that holds the {data.kind} dataset")
-    if data.kind == "prepared" and not (Path(data.target) / "manifest.json").is_file():
-        raise Unfit(f"{section}.target: {data.target} holds no manifest.json; write the dataset with `adacrossnet data prepare` first")
+def _needed(config: Config, where: str = "") -> dict[str, str]:
+    """Path -> what is wrong when it is not there, `where` naming the place."""
+    faults = {}
+    for section, data in (("data", config.data), ("probe", config.probe)):
+        source = getattr(data, "source", None)
+        if data is not None and source is not None:
+            faults[str(source)] = f"{section}.source: there is no folder {source}{where}; name the one that holds the {data.kind} dataset"
+        if data is not None and data.kind == "prepared":
+            way_out = "write the dataset with `adacrossnet data prepare` first"
+            faults[str(Path(data.target) / "manifest.json")] = f"{section}.target: {data.target} holds no manifest.json{where}; {way_out}"
+    return faults
 
 
-def _check_reach(storage: Path, jobs: RayJobs, tree: Path) -> None:
+def _check_reach(config: Config, jobs: RayJobs, tree: Path) -> None:
+    storage, needed = config.cluster.storage, _needed(config, " on the cluster")
     job_id = f"preflight-{secrets.token_hex(4)}"
+    command = ["python", "-m", "jobs.preflight", str(storage), *(["--exists", *needed] if needed else [])]
     with clean_copy(tree) as folder:
-        jobs.submit(job_id, f"python -m jobs.preflight {shlex.quote(str(storage))}", folder, {"PYTHONUNBUFFERED": "1"}, {})
+        jobs.submit(job_id, shlex.join(command), folder, {"PYTHONUNBUFFERED": "1"}, {})
     until = time.monotonic() + _REACH_S
     while (job := jobs.job(job_id)) is None or job.status not in TERMINAL:
         if time.monotonic() > until:
@@ -93,6 +125,14 @@ def _check_reach(storage: Path, jobs: RayJobs, tree: Path) -> None:
         return
     for line in reversed(jobs.logs(job_id).splitlines()):
         if line.startswith("{"):
-            faults = "; ".join(f"node {node} {why}" for node, why in json.loads(line)["unreachable"].items())
-            raise Unfit(f"cluster.storage: {storage} is not shared by all nodes: {faults}. Name a folder that every node mounts")
+            raise Unfit(_reported(json.loads(line), storage, needed))
     raise Unfit(f"the storage check failed on {jobs.address}: {job.message}")
+
+
+def _reported(found: dict[str, Any], storage: Path, needed: dict[str, str]) -> str:
+    """The faults that the check job found, one a line."""
+    lines = [needed.get(path, f"there is no {path} on the cluster") for path in found.get("missing", [])]
+    if found["unreachable"]:
+        faults = "; ".join(f"node {node} {why}" for node, why in found["unreachable"].items())
+        lines.insert(0, f"cluster.storage: {storage} is not shared by all nodes: {faults}. Name a folder that every node mounts")
+    return "\n".join(lines)

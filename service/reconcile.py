@@ -7,28 +7,30 @@ with each step's name once it is done; the tests kill the process there.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.config import Pipeline as Config
-from jobs.config import digest_of, names
-from service import mlflow_runs, ray_jobs
+from jobs.config import ConfigError, check, digest_of, names
+from service import mlflow_runs, ray_jobs, summary
 from service.endpoints import Endpoint
 from service.home import Home
 from service.job_log import error_in
 from service.ledger import Ledger
-from service.mlflow_runs import PARENT, Runs
+from service.mlflow_runs import PARENT, Runs, TrackingAway
 from service.ray_jobs import RayJobs
 from service.tables import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, STOPPED, SUCCEEDED, Attempt, Pipeline, Stage
 from service.working_dir import clean_copy, code_digest
 
 STEPS = (
     "parent run created", "parent run stored", "stage run created", "stage run stored", "attempt recorded", "job submitted",
-    "job recorded", "job end seen", "stage run closed", "stage closed", "parent run closed", "pipeline closed",
+    "job recorded", "job end seen", "stage run closed", "stage closed", "results collected", "parent run closed", "pipeline closed",
 )  # fmt: skip
 _MOST_LOST = 5  # attempts forgotten by job servers before a stage is given up
+_PATIENT_S = 1800.0  # a job may be pending this long before its pipeline says so
+_log = logging.getLogger("adacrossnet.submitter")
 _ENDING = {SUCCEEDED: mlflow_runs.FINISHED, FAILED: mlflow_runs.FAILED, CANCELLED: mlflow_runs.KILLED}
 
 
@@ -44,7 +46,7 @@ class Reconciler:
 
     def advance(self, pipeline: Pipeline, endpoint: Endpoint, jobs: RayJobs, runs: Runs) -> None:
         """Takes every step that can be taken now; returns while a job runs. Raises ClusterAway, TrackingAway, and what `hold` raises."""
-        experiment = runs.experiment(Config.model_validate(pipeline.config).tracking.experiment)
+        experiment = runs.experiment(summary.experiment_of(pipeline))
         self._ensure_parent(pipeline, endpoint, runs, experiment)
         if pipeline.state in ENDED:
             self._close(pipeline, pipeline.state, pipeline.message, runs, experiment)
@@ -92,6 +94,11 @@ class Reconciler:
             if sum(one.state == LOST for one in stage.attempts) >= _MOST_LOST:
                 self.ledger.set_stage(stage.id, state=FAILED, message=f"its job was lost {_MOST_LOST} times with the cluster's head")
                 return
+            try:
+                check(pipeline.config, "its stored config")
+            except ConfigError as error:  # it was queued by another version, whose schema took it
+                self.ledger.set_stage(stage.id, state=FAILED, message=str(error))
+                return
             self.hold()
             self.ledger.start_attempt(stage)
             self.after("attempt recorded")
@@ -105,6 +112,9 @@ class Reconciler:
             self.ledger.end_attempt(attempt, LOST, None, "the job server does not know it any more")
             return
         if job.status not in ray_jobs.TERMINAL:
+            message = _waits(stage, attempt, job)
+            if pipeline.message != message:  # also what was said of a cluster that is back
+                self.ledger.set_pipeline(pipeline.id, message=message)
             return
         self.hold()
         self.after("job end seen")
@@ -166,7 +176,7 @@ class Reconciler:
             return None
         if job.status == ray_jobs.STOPPED:
             return "its job was stopped"
-        return error_in(log) or job.message.splitlines()[0]
+        return error_in(log) or (job.message or "no reason given").splitlines()[0]
 
     def _end(self, stage: Stage, attempt: Attempt, run: str | None, state: str, message: str | None, runs: Runs) -> None:
         if run is not None:
@@ -196,12 +206,33 @@ class Reconciler:
         for run in runs.find(experiment, pipeline.id):
             if run != pipeline.run_id:
                 runs.close(run, _ENDING.get(rows.get(run, CANCELLED), mlflow_runs.KILLED))
+        self._collect(pipeline, state, runs)
+        self.after("results collected")
         assert pipeline.run_id is not None
         runs.close(pipeline.run_id, _ENDING[state])
         self.after("parent run closed")
         ended = pipeline.ended or time.time()
         self.ledger.set_pipeline(pipeline.id, state=state, ended=ended, message=message, records_open=False)
         self.after("pipeline closed")
+
+
+    def _collect(self, pipeline: Pipeline, state: str, runs: Runs) -> None:
+        """Keeps the summary and the pictures while MLflow is there; without them the pipeline is closed all the same."""
+        fresh = self.ledger.get(pipeline.id)
+        fresh.state = state
+        try:
+            summary.collect(fresh, runs, self.home)
+        except (TrackingAway, OSError, ValueError) as error:
+            _log.warning("%s: its results could not be collected: %s", pipeline.id, error)
+
+
+def _waits(stage: Stage, attempt: Attempt, job: ray_jobs.Job) -> str | None:
+    """What a job that has been pending for long waits for; none for others."""
+    minutes = (time.time() - (attempt.started or time.time())) / 60
+    if job.status != ray_jobs.PENDING or minutes * 60 < _PATIENT_S:
+        return None
+    reason = (job.message or "the job server gives no reason").splitlines()[0]
+    return f"{stage.name}: its job has been pending for more than {int(_PATIENT_S / 60)} minutes: {reason}"
 
 
 def _open(stage: Stage) -> Attempt | None:

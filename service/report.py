@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from service.typed import shown, typed
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
@@ -16,10 +16,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     table = Table(title="Linear SVM on frozen features: accuracy, and balanced over classes", title_justify="left")
     for column in ("encoder", "C", "val", "val balanced", "test", "test balanced"):
         table.add_column(column, justify="left" if column == "encoder" else "right")
-    for encoder in ("trained", "random"):
-        one = scores.get(encoder) or {}
+    for label, one in _rows(scores):
         cells = [_score(one.get(split), key) for split in ("val", "test") for key in ("accuracy", "balanced_accuracy")]
-        table.add_row(f"{encoder} weights" if encoder == "random" else encoder, _number(one.get("c"), "g"), *cells)
+        table.add_row(label, _number(one.get("c"), "g"), *cells)
     if scores:
         console.print(table)
         console.print(_difference(summary), highlight=False, soft_wrap=True)
@@ -47,13 +46,18 @@ def print_next(summary: dict[str, Any], console: Console, private: bool) -> None
         lines.append(f"adacrossnet embed models:/{model['name']}@candidate FOLDER features.parquet")
     console.print("\nNext:")
     for line in lines:
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {typed(line)}", highlight=False, soft_wrap=True)
 
 
-def shown(path: str) -> str:
-    """A path as short as it can be typed from here."""
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else str(Path(relative))
+def _rows(scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The table's rows; the published C and the uncalibrated random encoder only where they were judged."""
+    trained, random = scores.get("trained") or {}, scores.get("random") or {}
+    fixed, uncalibrated = trained.get("fixed_c") or {}, scores.get("random_uncalibrated")
+    rows = [("trained", trained)]
+    if fixed.get("test"):
+        rows.append((f"trained, C = {fixed['c']:g} (published)", fixed))
+    rows.append(("random weights", random))
+    return [*rows, ("random, uncalibrated", uncalibrated)] if uncalibrated else rows
 
 
 def _difference(summary: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -25,12 +26,13 @@ from service.ledger import Ledger
 from service.mlflow_runs import Runs, TrackingAway
 from service.ray_jobs import ClusterAway, RayJobs
 from service.reconcile import Reconciler
-from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, UP, Pipeline
+from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, QUEUED, RUNNING, UP, Pipeline
 
 SHARED = "shared"  # the lease of all pipelines on shared clusters; a `run` with its own cluster holds one named after its pipeline
 # Longer than a step takes. One that hangs longer may meet another submitter: job ids are unique and a run in no row is closed.
 LEASE_S = 60.0
 PATIENCE_S = 90.0  # a cluster may stay away this long before its pipelines fail
+AT_ONCE = 2  # pipelines that run on a cluster together: every driver holds torch in memory
 
 _log = logging.getLogger("adacrossnet.submitter")
 
@@ -44,9 +46,10 @@ class Submitter:
 
     def __init__(
         self, ledger: Ledger, home: Home, *, only: str | None = None, own: LocalCluster | None = None,
-        after: Callable[[str], None] = lambda step: None, patience: float = PATIENCE_S,
+        after: Callable[[str], None] = lambda step: None, patience: float = PATIENCE_S, at_once: int = AT_ONCE,
     ) -> None:  # fmt: skip
-        self.ledger, self.home, self.only, self.own, self.patience = ledger, home, only, own, patience
+        self.ledger, self.home, self.only, self.own = ledger, home, only, own
+        self.patience, self.at_once = patience, at_once
         self.scope = only or SHARED
         self.holder = _name(Identity.of(os.getpid()))
         self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after)
@@ -60,14 +63,33 @@ class Submitter:
         pipelines = self.ledger.active()
         if self.only:  # the embedded MLflow is up now: what earlier runs left open there is closed too
             pipelines = [self.ledger.get(self.only), *(one for one in pipelines if one.cluster == PRIVATE and one.id != self.only)]
+        busy = Counter(one.cluster for one in pipelines if _started(one))
         for pipeline in pipelines:
             if pipeline.state in ENDED and not pipeline.records_open:
+                continue
+            if not self._admitted(pipeline, busy):
                 continue
             try:
                 self._advance(pipeline)
             except LeaseLost:
                 return False
+            except Exception as error:  # one bad row or a full disk must not stop the others
+                if pipeline.id == self.only:
+                    raise
+                self._put_off(pipeline, f"{type(error).__name__}: {error}", error)
         return True
+
+    def _admitted(self, pipeline: Pipeline, busy: Counter[str]) -> bool:
+        """Whether a pipeline may act: one that has not started waits while `at_once` others run on its cluster, the oldest first."""
+        if pipeline.id == self.only or pipeline.state in ENDED or pipeline.cancel_requested or _started(pipeline):
+            return True
+        if busy[pipeline.cluster] < self.at_once:
+            busy[pipeline.cluster] += 1
+            return True
+        message = f"waits: {busy[pipeline.cluster]} pipeline{'s run' if busy[pipeline.cluster] > 1 else ' runs'}, the limit"
+        if pipeline.message != message:
+            self.ledger.set_pipeline(pipeline.id, message=message)
+        return False
 
     def acquire(self) -> bool:
         """Takes or renews the lease; at once where its holder is a process of this machine that has ended."""
@@ -99,12 +121,17 @@ class Submitter:
             self._reconciler.advance(pipeline, endpoint, *self.clients(endpoint))
             self._away.pop(pipeline.id, None)
         except (ClusterAway, TrackingAway) as error:
-            since = self._away.setdefault(pipeline.id, time.monotonic())
-            _log.warning("%s: %s", pipeline.id, error)
-            if time.monotonic() - since > self.patience:
-                self.give_up(pipeline, str(error))
-            elif pipeline.state not in ENDED:
-                self.ledger.set_pipeline(pipeline.id, message=str(error))
+            self._put_off(pipeline, str(error))
+
+    def _put_off(self, pipeline: Pipeline, why: str, error: Exception | None = None) -> None:
+        """The pipeline is tried again in the next round, and given up when that has not helped for long."""
+        first = pipeline.id not in self._away
+        since = self._away.setdefault(pipeline.id, time.monotonic())
+        _log.warning("%s: %s", pipeline.id, why, exc_info=error if first else None)
+        if time.monotonic() - since > self.patience and pipeline.state not in ENDED:
+            self.give_up(pipeline, why)
+        elif pipeline.state not in ENDED:
+            self.ledger.set_pipeline(pipeline.id, message=why)
 
     def close_abandoned(self) -> None:
         """Ends the pipelines of `run`s that were killed: nobody carries them, and `resume` goes on with them."""
@@ -119,6 +146,12 @@ class Submitter:
             return
         state = CANCELLED if pipeline.cancel_requested else FAILED
         self.ledger.set_pipeline(pipeline.id, state=state, ended=time.time(), message=why, records_open=True)
+
+
+def _started(pipeline: Pipeline) -> bool:
+    """Whether it has a job, or is about to get one: the state of a pipeline is set after its job's."""
+    running = any(attempt.state in (QUEUED, RUNNING) for stage in pipeline.stages for attempt in stage.attempts)
+    return pipeline.state not in ENDED and (pipeline.state == RUNNING or running)
 
 
 def _name(identity: Identity) -> str:
@@ -144,7 +177,9 @@ def main() -> int:
     """Runs until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
-    home = Home(parser.parse_args().home)
+    parser.add_argument("--at-once", type=int, default=AT_ONCE)
+    options = parser.parse_args()
+    home = Home(options.home)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     stopping = False
 
@@ -154,13 +189,13 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    submitter = Submitter(Ledger(home.ledger_url), home)
+    submitter = Submitter(Ledger(home.ledger_url), home, at_once=options.at_once)
     submitter.close_abandoned()
     _log.info("the submitter of %s runs, pid %d", home.path, os.getpid())
     while not stopping:
         try:
             submitter.tick()
-        except Exception:  # one bad row or a full disk must not end the submitter of all the others
+        except Exception:  # a busy ledger or a full disk must not end the submitter
             _log.exception("the round failed; the next one comes in 5 s")
             time.sleep(4)
         time.sleep(1)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jobs.config import Pipeline as Config
+from jobs.config.sections import Tracking
 from service.home import Home
 from service.mlflow_runs import Runs
 from service.tables import Pipeline
@@ -27,7 +27,7 @@ def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
         facts[stage.name] = runs.read_json(stage.run_id, f"{stage.name}.json") or {}
         pictures += [str(path) for path in runs.download(stage.run_id, "pictures", folder) if path.suffix == ".png"]
     trained = facts.get("pretrain", {})
-    experiment = runs.experiment(Config.model_validate(pipeline.config).tracking.experiment)
+    experiment = runs.experiment(experiment_of(pipeline))
     summary: dict[str, Any] = {
         "pipeline": pipeline.id,
         "state": pipeline.state,
@@ -47,6 +47,11 @@ def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
     os.replace(temporary, path)
     _point(home.path / "latest", folder)
     return summary
+
+
+def experiment_of(pipeline: Pipeline) -> str:
+    """The MLflow experiment of a pipeline, also when its stored config no longer fits the schema."""
+    return str((pipeline.config.get("tracking") or {}).get("experiment") or Tracking().experiment)
 
 
 def read(pipeline: str, home: Home) -> dict[str, Any] | None:

@@ -1,14 +1,19 @@
 """What a person sees when a pipeline did not succeed: the error first, then the end of its log, then what to type."""
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from rich.console import Console
 
 from service.home import Home
 from service.job_log import last_lines
-from service.report import shown
 from service.tables import CANCELLED, FAILED, Pipeline
+from service.typed import shown, typed
 
 _LINES = 30
+_NONE = object()
+_KEY = re.compile(r"(?<![\w/.-])[a-z]+(?:\.[a-z_]+)+")
 
 
 def print_failure(pipeline: Pipeline, home: Home, console: Console) -> None:
@@ -21,5 +26,27 @@ def print_failure(pipeline: Pipeline, home: Home, console: Console) -> None:
             if path.exists():
                 console.print(f"\nthe end of {shown(str(path))}:", highlight=False, soft_wrap=True)
                 console.print(last_lines(path.read_text(), _LINES), markup=False, highlight=False, style="dim", soft_wrap=True)
-    console.print(f"\nNext, when the cause is gone:\n  adacrossnet resume {pipeline.id}", highlight=False)
-    console.print(f"  adacrossnet logs {pipeline.id}", highlight=False)
+    print_orders(pipeline, console)
+
+
+def print_orders(pipeline: Pipeline, console: Console) -> None:
+    """The commands that make sense after a failure: `resume` replays the stored config, so a fault in that takes a new pipeline."""
+    key = _config_key(pipeline.message or "", pipeline.config) if pipeline.state == FAILED else None
+    lines = [f"adacrossnet resume {pipeline.id}", f"adacrossnet logs {pipeline.id}"]
+    if key:
+        lines[0] += "     # the same config again: when the cause lay outside it"
+        lines.insert(0, f"adacrossnet run CONFIG --set {key}=VALUE     # a pipeline keeps its config: another value is a new one")
+    console.print(f"\nNext{'' if key else ', when the cause is gone'}:", highlight=False)
+    for line in lines:
+        console.print(f"  {typed(line)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _config_key(message: str, config: dict[str, Any]) -> str | None:
+    """The first key of the config that the message names (`pretrain.optimizer.lr`), if any."""
+    for match in _KEY.finditer(message):
+        value: Any = config
+        for part in match[0].split("."):
+            value = value.get(part, _NONE) if isinstance(value, dict) else _NONE
+        if value is not _NONE:
+            return match[0]
+    return None

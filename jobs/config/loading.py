@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from pathlib import Path
@@ -33,6 +34,12 @@ def _mapping(loader: UniqueKeySafeLoader, node: yaml.MappingNode, deep: bool = F
 
 
 UniqueKeySafeLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+# YAML 1.1 takes 1e-4 for a string; people write learning rates so.
+UniqueKeySafeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def load(path: Path, overrides: typing.Sequence[str] = ()) -> Pipeline:
@@ -78,8 +85,8 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"--set {override}: write it as key.path=value, for example --set pretrain.epochs=5")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, Loader=UniqueKeySafeLoader)
+    except (yaml.YAMLError, ConfigError) as error:
         raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
     *sections, last = key.split(".")
     for section in sections:

@@ -1,4 +1,4 @@
-"""The names that stand in MLflow, in one place (see "Names in MLflow" in the architecture notes)."""
+"""The names that stand in MLflow and in a job's environment, in one place."""
 
 LOSS = "train/loss"
 LOSS_INTRA = "train/loss_intra"
@@ -24,6 +24,7 @@ ENV_CONFIG = "ADACROSSNET_CONFIG"
 ENV_PIPELINE = "ADACROSSNET_PIPELINE"
 ENV_STAGE_RUNS = "ADACROSSNET_STAGE_RUNS"  # JSON: stage name -> MLflow run id, of this pipeline's stages
 ENV_CODE_DIGEST = "ADACROSSNET_CODE_DIGEST"
+ENV_DATA_CONFIG = "ADACROSSNET_DATA_CONFIG"  # JSON of one data section, for preparing it alone
 
 
 def evaluation_metric(task: str, dataset: str, metric: str) -> str:

@@ -37,6 +37,13 @@ class Pipeline(Strict):
                 f"pretrain.batch is {pretrain.batch} for {self.cluster.workers} workers: each needs at least one shape of "
                 "every batch; raise pretrain.batch or lower cluster.workers"
             )
+        for field, asked, section in (
+            ("pretrain.points", pretrain.points, self.data),
+            ("evaluate.points", self.evaluate.points, self.probe_data),
+        ):
+            stored = getattr(section, "points", asked)
+            if asked > stored:
+                raise ValueError(f"{field} is {asked}, but its dataset stores {stored} points a shape: lower {field} or raise points")
         if getattr(self.data, "views", 1) == 0:
             raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
         return self
@@ -82,6 +89,6 @@ def _resolved_data(data: Data, base: Path, storage: Path) -> Data:
         update["target"] = _absolute(data.target, base)
     elif not isinstance(data, Prepared):
         with_source = data.model_copy(update=update)
-        key = digest_of(json.loads(with_source.model_dump_json(exclude={"target"})))
+        key = digest_of(json.loads(with_source.model_dump_json(exclude={"target", "name"})))
         update["target"] = storage / "data" / f"{data.kind}-{key}"
     return data.model_copy(update=update)

@@ -31,6 +31,8 @@ class Prepared(Strict):
 class Preparing(Strict):
     """What every raw dataset needs to become a prepared one."""
 
+    # the dataset's name in metrics (svm/<name>/accuracy), such as modelnet40; none: the source folder's, or the kind
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] | None = None
     target: Folder | None = None  # where the prepared dataset goes; none: <storage>/data/<kind>-<digest of this section>
     points: Count = 2048  # points stored a shape; a shape with fewer is resampled, and counted
     shard_rows: Count = 64  # shapes a shard: the unit of work, of restart and of checksums
@@ -133,13 +135,13 @@ class Pretrain(Strict):
     optimizer: Optimizer = Optimizer()
     epochs: Count = 250
     batch: Annotated[int, Field(ge=2)] = 32  # shapes a global batch, whatever the number of workers
-    accumulate: Count = 1  # global batches an optimizer step; adds no negatives: each batch contrasts within itself
+    accumulate: Count = 1  # global batches an optimizer step; adds no negatives: each contrasts within itself and moves the weighting rule
     points: Annotated[int, Field(ge=2)] = 2048  # points a view
     precision: Literal["float32", "bf16", "float64"] = "float32"  # bf16: autocast of the forward pass
     loader_workers: Annotated[int, Field(ge=0)] = 2  # processes a rank that read and augment; 0: in the training process
-    log_every: Count = 10  # iterations between two progress lines and metric points
+    log_every: Count = 10  # iterations between two progress lines; every iteration's metrics are sent then
     validate_every: Count = 1  # epochs between two validations (linear SVM on the validation split)
-    keep_every: Annotated[int, Field(ge=0)] = 0  # also log every n-th epoch's encoder to MLflow; 0: the best alone
+    keep_every: Annotated[int, Field(ge=0)] = 0  # every n-th epoch is validated and its encoder logged to MLflow too; 0: the best alone
 
 
 class Evaluate(Strict):
@@ -160,6 +162,7 @@ class Cluster(Strict):
     cpus_per_worker: Positive = 1.0  # cores a worker
     gpus_per_worker: NonNegative = 0.0  # GPUs a worker; more than 0: NCCL, else gloo
     threads_per_worker: Count = 1  # torch threads a worker
+    validator_gpus: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of a GPU for the validation beside training; 0: on the CPU
     collective_timeout_s: Positive = 1800.0  # seconds until a stuck NCCL or gloo collective fails
     max_failures: Annotated[int, Field(ge=0)] = 3  # lost workers survived before the run fails
     storage: Folder = Path("runs/storage")  # checkpoints and default datasets; every node must reach it

@@ -35,6 +35,13 @@ def subset(generator: np.random.Generator, stored: int, wanted: int) -> NDArray[
     return generator.permutation(stored)[:wanted]
 
 
+def resample(generator: np.random.Generator, stored: int, wanted: int) -> NDArray[np.int64]:
+    """`wanted` of `stored` rows: a subset where there are so many, else every row once and then some of them again."""
+    if wanted <= stored:
+        return subset(generator, stored, wanted)
+    return np.concatenate([np.arange(stored), generator.integers(stored, size=wanted - stored)])
+
+
 def augment_clouds(points_BMC: Sequence[NDArray[np.float32]], generators: Sequence[np.random.Generator], points: int) -> Tensor:
     """One augmented view of each cloud: B arrays [M, 3] (M may differ) and B generators give float32 [B, N, 3], N = `points`.
 

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jobs.config import digest_of
 from jobs.config.sections import Preparing
+from jobs.data.augment import resample
 from jobs.data.draws import generator
 from jobs.data.format import file_sha256, shard_name, shard_table, write_table, write_text
 from jobs.data.images import side
@@ -77,8 +76,8 @@ def build_shard(
 
 
 def settings_of(cfg: Preparing) -> dict[str, Any]:
-    """The settings that the bytes depend on: all but where the dataset comes from and goes to."""
-    settings: dict[str, Any] = json.loads(cfg.model_dump_json(exclude={"target", "source"}))
+    """The settings that the bytes depend on: all but what the dataset is called, where it comes from and goes to."""
+    settings: dict[str, Any] = json.loads(cfg.model_dump_json(exclude={"name", "target", "source"}))
     return settings
 
 
@@ -102,10 +101,6 @@ def _fitted(shape: Shape, item: Item, cfg: Preparing) -> tuple[Shape, bool]:
     have = len(shape.points)
     if have == cfg.points:
         return shape, False
-    rng = generator("resample", cfg.seed, item.id)
-    if have > cfg.points:
-        chosen = rng.permutation(have)[: cfg.points]
-    else:
-        chosen = np.concatenate([np.arange(have), rng.integers(have, size=cfg.points - have)])
+    chosen = resample(generator("resample", cfg.seed, item.id), have, cfg.points)
     parts = None if shape.parts is None else shape.parts[chosen]
     return Shape(shape.points[chosen], shape.content, parts, shape.views, shape.skipped), have < cfg.points

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +15,18 @@ import pyarrow as pa
 
 from jobs.config.sections import Preparing
 from jobs.data.building import WORK, Built, settings_of
-from jobs.data.format import INDEX, MANIFEST, REJECTS, SCHEMA_VERSION, SPLITS, digest, shard_name, write_table, write_text
+from jobs.data.format import (
+    INDEX,
+    REJECTS,
+    SCHEMA_VERSION,
+    SPLITS,
+    digest,
+    read_manifest,
+    shard_name,
+    write_manifest,
+    write_table,
+    write_text,
+)
 from jobs.data.items import Item
 from jobs.data.splits import Entry, assign
 from jobs.data.tables import SOURCES
@@ -40,6 +53,7 @@ def finish(
     source = SOURCES[cfg.kind]  # type: ignore[attr-defined]
     manifest = {
         "schema_version": SCHEMA_VERSION,
+        "name": name_of(cfg),
         "kind": cfg.kind,  # type: ignore[attr-defined]
         "variant": source.variant(cfg),
         "categories": categories,
@@ -59,9 +73,27 @@ def finish(
         "data": settings_of(cfg),
         "listing": listing,
     }
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_manifest(folder, manifest)
     shutil.rmtree(folder / WORK)
     return manifest
+
+
+def renamed(folder: Path, name: str | None) -> dict[str, Any]:
+    """The manifest of a finished dataset, under `name` from now on; None leaves its name. Nothing else changes, the digest neither."""
+    manifest = read_manifest(folder)
+    if name is not None and manifest["name"] != name:
+        manifest["name"] = name
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def name_of(cfg: Preparing) -> str:
+    """What metrics call the dataset: the section's name, else the source folder's (in letters that metric names take), else the kind."""
+    if cfg.name is not None:
+        return cfg.name
+    source: Path | None = getattr(cfg, "source", None)
+    folder = "" if source is None else os.path.basename(os.path.abspath(source))
+    return re.sub(r"[^a-z0-9_-]", "-", folder.lower()) or cfg.kind  # type: ignore[attr-defined]
 
 
 def _index(built: Sequence[Built], splits: dict[str, str], categories: list[str]) -> pa.Table:

@@ -109,7 +109,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise ValueError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}: prepare the dataset again")
+    manifest.setdefault("name", manifest.get("kind"))  # the first manifests had no name
     return manifest
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest, whole or not at all."""
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
 def checksum_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from jobs.data.augment import augment_clouds, normalise, subset
 from jobs.data.draws import batch_order, generator, sample_generator, share
+from jobs.data.format import read_manifest
 from jobs.data.images import augment_images
 from jobs.data.prepared import PreparedDataset
 
@@ -58,13 +60,18 @@ def pretraining_batches(
     image_size: int,
     grey: bool,
     workers: int,
-    first_step: int = 0,
 ) -> Iterator[Batch]:
-    """This rank's share of every global batch of an epoch, from `first_step` on; the same numbers for any number of loader `workers`.
+    """This rank's share of every global batch of an epoch; the same numbers for any number of loader `workers`.
 
-    Raises ValueError before the first batch when the batch is larger than the dataset, when the shapes store fewer than `points`
-    points, or when a shape has no view.
+    Raises ValueError before the first batch when the batch is larger than the dataset, and what `check_trainable` raises.
     """
+    check_trainable(dataset, points)
+    order = batch_order(seed, epoch, len(dataset), batch)
+    return _batches(_Rows(dataset, seed, epoch, points, image_size, grey), [share(rows, rank, world) for rows in order], workers)
+
+
+def check_trainable(dataset: PreparedDataset, points: int) -> None:
+    """ValueError when the shapes store fewer than `points` (pretrain.points) points, or when one has no view."""
     stored = int(dataset.manifest["points"])
     if points > stored:
         raise ValueError(
@@ -74,8 +81,33 @@ def pretraining_batches(
     bare = next((dataset.ids[row] for row in range(len(dataset)) if dataset.view_count(row) == 0), None)
     if bare is not None:
         raise ValueError(f"{dataset.folder}: shape {bare} has no view, but the cross-modal loss needs one: prepare it with data.views >= 1")
-    order = batch_order(seed, epoch, len(dataset), batch)[first_step:]
-    return _batches(_Rows(dataset, seed, epoch, points, image_size, grey), [share(rows, rank, world) for rows in order], workers)
+
+
+def check_evaluable(folder: Path | str, points: int) -> None:
+    """ValueError when a linear SVM cannot be trained, chosen and judged on the prepared dataset in `folder`.
+
+    That is when it stores fewer than `points` (evaluate.points) points a shape, when train or val is empty, or when train holds fewer
+    than two categories. It reads the manifest alone.
+    """
+    manifest = read_manifest(Path(folder))
+    stored = int(manifest["points"])
+    if points > stored:
+        raise ValueError(
+            f"evaluate.points is {points}, but {folder} stores {stored} points a shape: prepare it with points >= {points}, "
+            f"or lower evaluate.points"
+        )
+    counts = {split: int(value["count"]) for split, value in manifest["splits"].items()}
+    if not counts["train"] or not counts["val"]:
+        raise ValueError(
+            f"{folder} holds {counts['train']} shapes in train and {counts['val']} in val, the linear SVM needs both: "
+            f"prepare it with more shapes (a category gives some to val from three different shapes on)"
+        )
+    present = [category for category, count in manifest["splits"]["train"]["categories"].items() if count]
+    if len(present) < 2:
+        raise ValueError(
+            f"{folder} holds shapes of {len(present)} category in train ({', '.join(present)}), the linear SVM needs at least 2: "
+            f"prepare a source with more categories as data or probe"
+        )
 
 
 def _batches(rows: _Rows, shares: Sequence[NDArray[np.int64]], workers: int) -> Iterator[Batch]:

@@ -16,7 +16,10 @@ from jobs.data.format import INDEX, SPLITS, checksum_faults, map_table, read_man
 class PreparedDataset:
     """The shapes of one split (None: all), in the order of their ids.
 
-    `keep(content)` says which geometries to take: pretraining leaves out those of the probe's validation and test with it.
+    `keep(content)` says which geometries to take: pretraining leaves out those of the probe's validation and test with it. A content is
+    the hash of the raw geometry as its source holds it (meshes and synthetic objects: triangles; shapenet-render: the PLY's points), so
+    the same object in two kinds of source never matches, nor does a copy that was moved or scaled: keep() guards against the same raw
+    geometry alone.
     Opening reads the manifest and the index and maps the shards, but hashes nothing: `check_shards` does.
     Raises ValueError when the folder is missing, is no prepared dataset, or holds no such shape.
     """

@@ -36,12 +36,12 @@ def list_items(cfg: Synthetic) -> list[Item]:
 
 
 def read(item: Item, cfg: Synthetic) -> Shape:
-    """The shape of an item: a function of (seed, id, points, views, image size)."""
+    """The shape of an item: a function of (seed, id, points, views, image size); its content of (seed, id) alone."""
     rng = generator("synthetic", cfg.seed, item.id)
     triangles, parts = _object(item.category, rng)
     triangles = _placed(triangles, rng)
     cloud, face = _scanned(triangles, cfg.points, rng)
-    return Shape(cloud, content_of(cloud), parts[face], _views(triangles, parts, cfg, rng))
+    return Shape(cloud, content_of(triangles.reshape(-1, 3)), parts[face], _views(triangles, parts, cfg, rng))
 
 
 def _object(category: str, rng: np.random.Generator) -> tuple[Triangles, NDArray[np.int16]]:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from safetensors.torch import load_file, save_file
 
 MANIFEST, STATE, ENCODER = "checkpoint.json", "state.pt", "encoder.safetensors"
 BEST = "best"
+VALIDATED = "validated.json"  # the last epoch whose validation ended, well or not
+MOST_WAITING = 2  # checkpoints that wait for validation: they are kept until then, so training waits rather than fill the disk
+WAIT_S = 3600.0  # a validator that says nothing this long is not waited for
 
 
 def write(folder: Path, state: dict[str, Any], encoder: torch.nn.Module, *, epoch: int, step: int) -> None:
@@ -94,6 +98,24 @@ def keep_best(folder: Path, run_folder: Path, score: float) -> bool:
     return True
 
 
+def validation_over(run_folder: Path, epoch: int) -> None:
+    """Says that the validation of `epoch` has ended."""
+    temporary = run_folder / f".{VALIDATED}"
+    temporary.write_text(json.dumps({"epoch": epoch}))
+    os.replace(temporary, run_folder / VALIDATED)
+
+
+def wait_for_validations(run_folder: Path, asked: list[int]) -> None:
+    """Returns when fewer than MOST_WAITING of the validations `asked` for (epochs) are still open."""
+    start = time.monotonic()
+    while time.monotonic() - start < WAIT_S:
+        path = run_folder / VALIDATED
+        done = json.loads(path.read_text())["epoch"] if path.exists() else 0
+        if sum(epoch > done for epoch in asked) < MOST_WAITING:
+            return
+        time.sleep(0.2)
+
+
 def best(run_folder: Path) -> tuple[Path, dict[str, Any]]:
     """The best checkpoint's folder and {"score", "epoch"}. ValueError when no validation finished."""
     _finish_replacing(run_folder)
@@ -112,11 +134,11 @@ def _finish_replacing(run_folder: Path) -> None:
 
 
 def bytes_needed(model_bytes: int) -> int:
-    """Bytes of storage that a run needs at its fullest: the last two, one being validated, one being written, the best twice.
+    """Bytes of storage that a run needs at its fullest: the last two, those that wait for validation, one being written, the best twice.
 
     Each holds the model, two moments of Adam, and the encoder once more (counted as a whole model).
     """
-    return 6 * 4 * model_bytes
+    return (2 + MOST_WAITING + 1 + 2) * 4 * model_bytes
 
 
 def _candidates(run_folder: Path, latest: Path | None) -> Iterator[Path]:

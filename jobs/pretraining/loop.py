@@ -62,7 +62,8 @@ def run(config: Pipeline, dataset: PreparedDataset, ranks: Ranks, outside: Outsi
     for epoch in range(first_epoch, pretrain.epochs):
         metrics = _epoch(config, dataset, training, epoch, clock, outside)
         last = epoch + 1 == pretrain.epochs
-        validate = last or (epoch + 1) % pretrain.validate_every == 0
+        kept = pretrain.keep_every and (epoch + 1) % pretrain.keep_every == 0
+        validate = bool(last or kept or (epoch + 1) % pretrain.validate_every == 0)
 
         def write(folder: Path, done: int = epoch + 1) -> None:
             checkpoint.write(folder, training.state(), training.model.encoder, epoch=done, step=training.step)

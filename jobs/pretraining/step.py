@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,10 +116,10 @@ def train_step(training: Training, batches: list[Batch]) -> torch.Tensor:
             total = (weights_K * own_losses_K).sum() * training.ranks.world / len(batches)
             total.backward()
         rows.append(torch.cat([(weights_K * losses_K).sum()[None], losses_K, weights_K]))
-    if settings.clip_norm is not None:
-        norm = torch.nn.utils.clip_grad_norm_(training.model.parameters(), settings.clip_norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(_stop_message(training, f"the gradient's norm is {float(norm)}"))
+    most = math.inf if settings.clip_norm is None else settings.clip_norm
+    norm = torch.nn.utils.clip_grad_norm_(training.model.parameters(), most)
+    if not torch.isfinite(norm):
+        raise FloatingPointError(_stop_message(training, f"the gradient's norm is {float(norm)}"))
     training.optimizer.step()
     training.step += 1
     return torch.cat([torch.stack(rows).mean(0), torch.tensor([rate], device=training.ranks.device, dtype=training.dtype)])
@@ -160,8 +161,10 @@ def _refuse_non_finite(training: Training, losses_K: torch.Tensor, own_losses_K:
     if torch.isfinite(losses_K).all():
         return
     said = ", ".join(f"{name} {value:.4g}" for name, value in zip(LOSS_NAMES, losses_K.tolist(), strict=True))
-    own = "not finite" if not torch.isfinite(own_losses_K).all() else "finite"
-    raise FloatingPointError(_stop_message(training, f"the global losses are {said} (rank {training.ranks.rank}'s own part is {own})"))
+    flags = torch.zeros(training.ranks.world, device=own_losses_K.device)
+    flags[training.ranks.rank] = float(not torch.isfinite(own_losses_K).all())
+    bad = torch.nonzero(training.ranks.sum(flags)).flatten().tolist()  # every rank sees the sum, so every rank comes here
+    raise FloatingPointError(_stop_message(training, f"the global losses are {said} (not finite on rank {', '.join(map(str, bad))})"))
 
 
 def _stop_message(training: Training, what: str) -> str:

@@ -9,8 +9,6 @@ import typer
 from service.commands.module import run_module
 from service.commands.options import AsJson
 
-_ENV = "ADACROSSNET_DATA_CONFIG"  # one `data` section as JSON: jobs.prepare then prepares that alone
-
 Folder = Annotated[Path, typer.Argument(help="A prepared dataset: the folder with manifest.json.", metavar="DIR")]
 
 
@@ -28,6 +26,7 @@ def prepare(
 ) -> None:
     """Turn a raw dataset into a prepared one. A second call keeps the shards that are finished."""
     from jobs.config import check_data
+    from jobs.config.names import ENV_DATA_CONFIG
 
     asked = {"points": points, "views": views, "image_size": image_size, "seed": seed, "shapes": shapes, "up": up, "shard_rows": shard_rows}
     values: dict[str, object] = {key: value for key, value in asked.items() if value is not None}
@@ -37,7 +36,7 @@ def prepare(
         if not folder.is_dir():
             raise ValueError(f"SOURCE: there is no folder {folder}; name the one that holds the {kind} dataset")
         values["source"] = str(folder)
-    run_module("prepare", env={_ENV: check_data(values, "data prepare").model_dump_json()})
+    run_module("prepare", env={ENV_DATA_CONFIG: check_data(values, "data prepare").model_dump_json()})
 
 
 def verify(folder: Folder, as_json: AsJson = False) -> None:

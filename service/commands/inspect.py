@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.commands.options import AsJson, PipelineId, State
+from service.typed import typed
 
 if TYPE_CHECKING:
     from service.ledger import Ledger
@@ -32,7 +33,7 @@ def list_pipelines(
         typer.echo(json.dumps(rows))
         return
     if not rows:
-        typer.echo(f"no pipelines yet under {home.path}: `adacrossnet run configs/quickstart.yaml` makes one")
+        typer.echo(typed(f"no pipelines yet under {home.path}: `adacrossnet run configs/quickstart.yaml` makes one"))
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("pipeline", "state", "stage", "began", "took", "message"):
@@ -55,6 +56,7 @@ def show(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> 
     from service.home import Home
     from service.ledger import Ledger
     from service.report import print_summary
+    from service.troubles import print_orders
 
     home = Home.find(state)
     ledger = Ledger(home.ledger_url)
@@ -77,7 +79,7 @@ def show(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> 
     if result is not None:
         print_summary(result, console)
     if facts["state"] in ("failed", "cancelled", "interrupted"):
-        console.print(f"\nNext:\n  adacrossnet logs {row.id}\n  adacrossnet resume {row.id}", highlight=False)
+        print_orders(row, console)
 
 
 def _facts(row: Pipeline, ledger: Ledger) -> dict[str, Any]:

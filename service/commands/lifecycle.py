@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.commands.options import AsJson, State
+from service.typed import typed
 
 if TYPE_CHECKING:
     from cluster.local import LocalCluster
@@ -19,6 +20,7 @@ def up(
     cpus: Annotated[int | None, typer.Option(help="Cores that Ray may give.", min=1, show_default="all")] = None,
     ray_port: Annotated[int | None, typer.Option(help="Of the job server and dashboard.", show_default="a free one")] = None,
     mlflow_port: Annotated[int | None, typer.Option(help="Of MLflow.", show_default="a free one")] = None,
+    at_once: Annotated[int | None, typer.Option(help="Pipelines that the submitter lets run together.", min=1, show_default="2")] = None,
     as_json: AsJson = False,
     state: State = None,
 ) -> None:
@@ -38,10 +40,11 @@ def up(
     submitter = running.servers.get("submitter")
     if submitter is None or not submitter.identity.alive():
         command = [sys.executable, "-P", "-m", "service.submitter", "--home", str(home.path)]
+        command += ["--at-once", str(at_once)] if at_once else []
         running.add("submitter", command, dict(os.environ), grace=60.0)  # it ends between two steps
     _report(running, home, as_json)
     if not as_json:
-        typer.echo("\nNext:\n  adacrossnet submit configs/quickstart.yaml\n  adacrossnet status\n  adacrossnet down")
+        typer.echo(typed("\nNext:\n  adacrossnet submit configs/quickstart.yaml\n  adacrossnet status\n  adacrossnet down"))
 
 
 def down(as_json: AsJson = False, state: State = None) -> None:
@@ -64,7 +67,7 @@ def down(as_json: AsJson = False, state: State = None) -> None:
         return
     typer.echo(f"stopped {', '.join(stopped)}" if stopped else f"nothing runs under {home.path}")
     if waiting:
-        typer.echo(f"{len(waiting)} unfinished: {', '.join(waiting)} go on at the next `adacrossnet up`")
+        typer.echo(typed(f"{len(waiting)} unfinished: {', '.join(waiting)} go on at the next `adacrossnet up`"))
 
 
 def status(as_json: AsJson = False, state: State = None) -> None:
@@ -95,7 +98,7 @@ def _report(running: LocalCluster | None, home: Home, as_json: bool) -> None:
         typer.echo(json.dumps(facts))
         return
     if running is None:
-        typer.echo(f"nothing runs under {home.path}: `adacrossnet up` starts a cluster, `adacrossnet run` starts its own")
+        typer.echo(typed(f"nothing runs under {home.path}: `adacrossnet up` starts a cluster, `adacrossnet run` starts its own"))
     else:
         typer.echo(f"the cluster of `{running.owner}` under {home.path}, {running.cpus} CPUs")
     urls = {"ray": running.address if running else None, "mlflow": _browse(running)}

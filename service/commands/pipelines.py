@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from service.commands.options import AsJson, ConfigFile, Overrides, PipelineId, State
+from service.typed import typed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,14 +68,14 @@ def submit(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fa
     pipeline = queue(wanted, target, ledger)
     typer.echo(json.dumps({"pipeline": pipeline}) if as_json else pipeline)
     if living_holder(ledger, SHARED) is None:
-        typer.echo("no submitter is alive, so it waits: `adacrossnet up` starts one", err=True)
+        typer.echo(typed("no submitter is alive, so it waits: `adacrossnet up` starts one"), err=True)
 
 
 def resume(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> None:
     """Go on with a failed, cancelled or interrupted pipeline: finished stages are kept, the open one gets a new attempt."""
     from rich.console import Console
 
-    from jobs.config import Pipeline as Config
+    from jobs.config import check as check_config
     from service.home import Home
     from service.launch import check, reopen
     from service.ledger import Ledger
@@ -86,7 +87,7 @@ def resume(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -
     row = ledger.get(pipeline)
     if row.state == SUCCEEDED:
         raise ValueError(f"{pipeline} has succeeded: `adacrossnet show {pipeline}` shows it, `adacrossnet reproduce` runs it again")
-    wanted = Config.model_validate(row.config)
+    wanted = check_config(row.config, f"the stored config of {pipeline}")
     with hold(wanted, home, console) as held:
         check(wanted, held.target, held.endpoint)
         reopen(row, held, ledger, home)
@@ -106,17 +107,18 @@ def cancel(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -
     if as_json:
         typer.echo(json.dumps({"pipeline": pipeline, "state": row.state}))
     elif row.state in ENDED:
-        typer.echo(f"{pipeline} is {row.state}; `adacrossnet resume {pipeline}` goes on with it")
+        typer.echo(typed(f"{pipeline} is {row.state}; `adacrossnet resume {pipeline}` goes on with it"))
     else:
-        typer.echo(f"{pipeline} is being cancelled: `adacrossnet show {pipeline}`")
+        typer.echo(typed(f"{pipeline} is being cancelled: `adacrossnet show {pipeline}`"))
 
 
 def carry(pipeline: str, held: Hold, ledger: Ledger, home: Home, console: Console, as_json: bool) -> dict[str, Any]:
     """Follows to the end and reports; the exit status is 130 after Ctrl-C and 1 when the pipeline did not succeed."""
     from service.launch import PipelineFailed, carry_through
-    from service.report import print_next, print_summary, shown
+    from service.report import print_next, print_summary
     from service.session import Interrupted
     from service.troubles import print_failure
+    from service.typed import shown
 
     console.print(f"pipeline {pipeline}\n  MLflow  {held.endpoint.mlflow}/#/experiments?workflowType=machine_learning", highlight=False)
     asks = f"  (asks for the token in {shown(str(held.own.token_path))})" if held.own else ""
@@ -124,7 +126,7 @@ def carry(pipeline: str, held: Hold, ledger: Ledger, home: Home, console: Consol
     try:
         summary = carry_through(pipeline, held, ledger, home, console)
     except Interrupted as stopped:
-        console.print(str(stopped), highlight=False, markup=False, soft_wrap=True)
+        console.print(typed(str(stopped)), highlight=False, markup=False, soft_wrap=True)
         if as_json:
             typer.echo(json.dumps({"pipeline": pipeline, "state": ledger.get(pipeline).state}))
         raise typer.Exit(130) from None

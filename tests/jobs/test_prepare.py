@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from jobs import prepare as job
+from jobs.config import names
 from jobs.config.sections import Data, Meshes, Prepared, ShapenetRender, Synthetic
 from jobs.data import synthetic
+from jobs.data.finishing import name_of
+from jobs.data.format import read_manifest
 from jobs.data.items import Item, Shape
 from jobs.data.prepared import PreparedDataset
 from jobs.data.splat import png
@@ -198,7 +201,7 @@ def test_a_prepared_dataset_is_only_checked(tmp_path: Path) -> None:
 
 def test_the_command_prepares_one_section_and_ends_with_one_line_on_an_error(tmp_path: Path) -> None:
     def run(section: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, job.ENV_DATA: json.dumps(section)}
+        env = {**os.environ, names.ENV_DATA_CONFIG: json.dumps(section)}
         return subprocess.run([sys.executable, "-m", "jobs.prepare"], cwd=ROOT, env=env, capture_output=True, text=True)
 
     section = {"kind": "synthetic", "shapes": 4, "points": 64, "views": 1, "image_size": 32, "target": str(tmp_path / "a")}
@@ -206,6 +209,65 @@ def test_the_command_prepares_one_section_and_ends_with_one_line_on_an_error(tmp
     assert done.returncode == 0 and "prepare: 4/4 shapes" in done.stdout
     refused = run({**section, "shapes": 5})
     assert refused.returncode == 1 and refused.stderr.startswith("prepare: error: ") and len(refused.stderr.splitlines()) == 1
+
+
+def test_two_processes_preparing_one_folder_make_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one begins while the first has half of it; it waits, and then finds the finished dataset."""
+    prepare(config(tmp_path / "alone"))
+    second: list[subprocess.Popen[str]] = []
+
+    def read(item: Item, cfg: Synthetic) -> Shape:
+        if len(second) == 0 and item.id.startswith("lamp"):
+            section = config(tmp_path / "a").model_dump(mode="json")
+            env = {**os.environ, names.ENV_DATA_CONFIG: json.dumps(section)}
+            command = [sys.executable, "-m", "jobs.prepare"]
+            second.append(subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+            assert second[0].stdout is not None
+            assert "is being prepared by another process: waiting" in second[0].stdout.readline()
+        return synthetic.read(item, cfg)
+
+    monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], read=read))
+    prepare(config(tmp_path / "a"))
+    said, faults = second[0].communicate(timeout=60)
+    assert second[0].returncode == 0, faults
+    assert "is prepared already, checksums agree" in said
+    assert files(tmp_path / "a") == files(tmp_path / "alone")
+
+
+def test_synthetic_shapes_keep_the_splits_that_their_source_gives(tmp_path: Path) -> None:
+    prepare(config(tmp_path / "a"))
+    dataset = PreparedDataset(tmp_path / "a", None)
+    assert dict(zip(dataset.ids, dataset.splits, strict=True)) == {
+        item.id: item.split for item in synthetic.list_items(config(tmp_path / "a"))
+    }
+
+
+def test_the_name_is_the_sections_else_the_source_folders_else_the_kind(tmp_path: Path) -> None:
+    assert name_of(config(tmp_path / "a")) == "synthetic"
+    assert name_of(config(tmp_path / "a", name="probe-set")) == "probe-set"
+    for source, name in (("ModelNet40", "modelnet40"), ("ShapeNet Core.v2_1/", "shapenet-core-v2_1"), ("a/b/..", "a")):
+        assert name_of(Meshes(kind="meshes", source=tmp_path / source)) == name
+    assert name_of(ShapenetRender(kind="shapenet-render", source=Path("/"))) == "shapenet-render"
+
+
+def test_a_renamed_dataset_is_the_same_data_under_the_new_name(tmp_path: Path) -> None:
+    first, _ = prepare(config(tmp_path / "a"))
+    other, _ = prepare(config(tmp_path / "b", name="other"))
+    assert (first["name"], other["name"]) == ("synthetic", "other") and first["digest"] == other["digest"]
+    before = files(tmp_path / "a")
+    manifest, lines = prepare(config(tmp_path / "a", name="other"))
+    assert any("is prepared already, checksums agree" in line for line in lines)
+    assert manifest == read_manifest(tmp_path / "a") == other
+    after = files(tmp_path / "a")
+    assert [name for name in before if before[name] != after[name]] == ["manifest.json"]
+    assert prepare(config(tmp_path / "a"))[0]["name"] == "other"  # a section without a name leaves it
+
+
+def test_a_manifest_without_a_name_reads_as_its_kind(tmp_path: Path) -> None:
+    prepare(config(tmp_path / "a"))
+    path = tmp_path / "a" / "manifest.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "name"}))
+    assert read_manifest(tmp_path / "a")["name"] == "synthetic"
 
 
 def test_ray_tasks_give_the_bytes_of_one_process(tmp_path: Path) -> None:

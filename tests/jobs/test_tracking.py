@@ -20,8 +20,8 @@ def rows(first: int, last: int) -> list[tuple[int, dict[str, float]]]:
 
 def test_steps_logged_before_a_resume_are_skipped(run: tuple[MlflowClient, str]) -> None:
     client, run_id = run
-    MetricLog(client, run_id, ("a", "b")).log(rows(1, 7))
-    resumed = MetricLog(client, run_id, ("a", "b"))
+    MetricLog(client, run_id).log(rows(1, 7))
+    resumed = MetricLog(client, run_id)
     resumed.log(rows(5, 9))
     resumed.log(rows(9, 10))
     for key, factor in (("a", 0.5), ("b", -1.0)):
@@ -32,7 +32,7 @@ def test_steps_logged_before_a_resume_are_skipped(run: tuple[MlflowClient, str])
 
 def test_more_rows_than_one_call_takes_are_all_logged(run: tuple[MlflowClient, str]) -> None:
     client, run_id = run
-    MetricLog(client, run_id, ("a", "b")).log(rows(1, 1300))
+    MetricLog(client, run_id).log(rows(1, 1300))
     assert len(curves(client, run_id, ("a",))["a"][0]) == 1300
 
 

@@ -88,7 +88,7 @@ def test_the_command_reports_in_words_and_json_and_ends_with_one_on_faults(folde
         return subprocess.run([sys.executable, "-m", "jobs.verify", *arguments], cwd=ROOT, capture_output=True, text=True)
 
     good = run(str(folder))
-    assert good.returncode == 0 and "whole. synthetic, " in good.stdout
+    assert good.returncode == 0 and "whole. synthetic, kind synthetic, " in good.stdout
     (folder / "index.arrow").unlink()
     bad, missing = run(str(folder), "--json"), run(str(folder / "nowhere"))
     report = json.loads(bad.stdout)

@@ -15,6 +15,7 @@ from tests.pipeline.command import TINY, Adacrossnet, processes_of, wait_for
 # Longer epochs than the quick test's, so that there is a middle to be killed in. PointNet: its features do not hang on neighbour sets.
 CONFIG = TINY.replace("shapes: 160", "shapes: 320").replace("{name: dgcnn, k: 4}", "{name: pointnet}").replace("epochs: 3", "epochs: 4")
 CURVE = (names.LOSS, names.LOSS_INTRA, names.LOSS_CROSS, names.WEIGHT_INTRA, names.LEARNING_RATE)
+TOGETHER = (names.CLOUDS_PER_S, names.EPOCH)  # with the last step of a line
 
 pytestmark = pytest.mark.soak
 
@@ -27,6 +28,9 @@ def curve(command: Adacrossnet) -> dict[str, list[float]]:
         points = sorted(command.tracking().get_metric_history(run.info.run_id, key), key=lambda point: point.step)
         assert [point.step for point in points] == list(range(1, len(points) + 1)), key
         found[key] = [point.value for point in points]
+    for key in TOGETHER:
+        steps = [point.step for point in command.tracking().get_metric_history(run.info.run_id, key)]
+        assert len(steps) == len(set(steps)), key
     return found
 
 

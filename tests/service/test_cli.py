@@ -110,6 +110,7 @@ def test_a_pipeline_run_on_the_cluster_there_is_then_shown_logged_listed_and_rep
     assert ran(ledger.get(pipeline)) == ["prepare", "pretrain", "evaluate", "register"]
     assert "10/10 shapes, 5 shapes/s, 0 s left" in done.stderr or "prepare  done" in done.stderr
     assert "Worker pid" not in done.stderr
+    assert "INFO" not in done.stderr
     assert summary == json.loads((shared[0].path / "latest" / "summary.json").read_text())
     assert summary["scores"]["trained"]["test"] == {"accuracy": 0.9, "balanced_accuracy": 0.89}
     assert summary["scores"]["random"]["val"]["balanced_accuracy"] == 0.49

@@ -1,6 +1,8 @@
 """What is refused before anything is queued."""
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,8 @@ from jobs.config import Pipeline as Config
 from jobs.config import check
 from service.endpoints import Endpoint, choose, resolve
 from service.home import Home, project_tree
-from service.preflight import Unfit, check_cluster, check_fits, check_local
-from service.ray_jobs import ClusterAway
+from service.preflight import Unfit, _check_reach, check_cluster, check_fits, check_local
+from service.ray_jobs import ClusterAway, Job
 from service.tables import EMBEDDED, PRIVATE, UP
 
 
@@ -44,6 +46,61 @@ def test_workers_fit_where_every_one_finds_its_bundle_on_a_node(config: Config, 
 def test_the_message_says_what_was_asked_what_is_there_and_what_to_change() -> None:
     with pytest.raises(Unfit, match=r"asks for 8 workers x 1 CPU; the cluster has 2 CPU on 1 node, room for 2: .*--set cluster.workers=2"):
         check_fits(_asking(8), [{"CPU": 2.0}], "the cluster")
+
+
+@pytest.mark.parametrize(
+    ("config", "nodes", "short"),
+    [
+        (_asking(1, cpus=4), [{"CPU": 2.0}], "CPU fall short, no node has more than 2 CPU"),
+        (_asking(3, cpus=4), [{"CPU": 2.0}, {"CPU": 1.0}], "no node has more than 2 CPU"),
+        (_asking(1, cpus=4, gpus=1), [{"CPU": 2.0}], "no node has more than 2 CPU and 0 GPU"),
+        (_asking(2, gpus=1), [{"CPU": 8.0, "GPU": 0.5}], "no node has more than 0.5 GPU"),
+    ],
+)
+def test_where_no_worker_fits_the_advice_names_what_is_short_and_taking_it_helps(
+    config: Config, nodes: list[dict[str, float]], short: str
+) -> None:
+    with pytest.raises(Unfit) as refused:
+        check_fits(config, nodes, "it")
+    assert short in str(refused.value)
+    values = config.model_dump()
+    for key, value in re.findall(r"--set cluster\.(\w+)=([\d.]+)", str(refused.value)):
+        values["cluster"][key] = int(value) if key == "workers" else float(value)
+    check_fits(check(values, "test"), nodes, "it")
+
+
+class _Cluster:
+    """A job server on which every check job fails with this report."""
+
+    address, token = "http://head:8265", None
+
+    def __init__(self, report: dict[str, object]) -> None:
+        self.report, self.command = report, ""
+
+    def submit(self, job_id: str, command: str, *_: object) -> None:
+        self.command = command
+
+    def job(self, job_id: str) -> Job:
+        return Job("FAILED", "it exited with 1", None, None)
+
+    def logs(self, job_id: str) -> str:
+        return f"noise\n{json.dumps(self.report)}\n"
+
+
+def test_paths_that_the_cluster_does_not_see_are_named_by_their_keys(tmp_path: Path) -> None:
+    values = {
+        "data": {"kind": "meshes", "source": "/far/raw shapes"}, "probe": {"kind": "prepared", "target": "/far/ready"},
+        "cluster": {"storage": "/far/storage"},
+    }  # fmt: skip
+    config = check(values, "test").resolved(tmp_path)
+    cluster = _Cluster({"nodes": 2, "unreachable": {"n2": "is full"}, "missing": ["/far/raw shapes", "/far/ready/manifest.json"]})
+    with pytest.raises(Unfit) as refused:
+        _check_reach(config, cluster, project_tree())  # type: ignore[arg-type]
+    assert cluster.command == "python -m jobs.preflight /far/storage --exists '/far/raw shapes' /far/ready/manifest.json"
+    storage, source, target = str(refused.value).splitlines()
+    assert storage.startswith("cluster.storage: /far/storage is not shared by all nodes: node n2 is full")
+    assert source.startswith("data.source: there is no folder /far/raw shapes on the cluster")
+    assert target.startswith("probe.target: /far/ready holds no manifest.json on the cluster")
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.local import LocalCluster
+from service import summary
 from service.endpoints import Target, resolve
 from service.home import Home
 from service.launch import cancel, reopen
@@ -18,7 +19,7 @@ from service.mlflow_runs import Runs
 from service.reconcile import STEPS
 from service.session import Hold
 from service.submitter import SHARED, Submitter, living_holder
-from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, RUNNING, SUCCEEDED, UP
+from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED, UP
 from tests.service.conftest import environment, ran, until_ended
 
 
@@ -113,6 +114,39 @@ def test_two_submitters_at_once_make_one_job_a_stage(
     assert row.state == SUCCEEDED
     assert ran(row) == ["prepare", "pretrain"]
     assert len(runs.find(runs.experiment("adacrossnet"), pipeline)) == 3
+
+
+def test_a_row_with_a_config_that_the_schema_no_longer_takes_fails_by_itself_and_the_younger_ones_go_on(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger, runs: Runs
+) -> None:
+    old, broken, young = add("prepare"), add("prepare"), add("prepare")
+    ledger.set_pipeline(old, config={**ledger.get(old).config, "gone": 1})
+    ledger.set_pipeline(broken, config=["no mapping"])  # nothing expects that
+    row = until_ended(submitter, young)
+    assert row.state == SUCCEEDED
+    row = ledger.get(old)
+    assert (row.state, row.message) == (FAILED, row.stages[0].message and f"prepare: {row.stages[0].message}")
+    assert "its stored config: gone: unknown key" in str(row.message)
+    assert runs.status(str(row.run_id)) == "FAILED"
+    row = ledger.get(broken)
+    assert (row.state, str(row.message).partition(":")[0]) == (QUEUED, "AttributeError")
+    ledger.set_pipeline(broken, state=CANCELLED)
+
+
+def test_pipelines_over_the_limit_wait_and_the_oldest_goes_first(add: Callable[..., str], ledger: Ledger, home: Home) -> None:
+    one_at_once = Submitter(ledger, home, at_once=1)
+    first, second, third = (add("prepare") for _ in range(3))
+    try:
+        until_ended(one_at_once, first)
+        assert [ledger.get(one).message for one in (second, third)] == ["waits: 1 pipeline runs, the limit"] * 2
+        assert not ledger.get(second).run_id
+        until_ended(one_at_once, second)
+        assert ledger.get(third).stages[0].attempts == []
+        row = until_ended(one_at_once, third)
+        assert (row.state, row.message) == (SUCCEEDED, None)
+        assert (summary.read(third, home) or {})["state"] == SUCCEEDED, "the one that closes it collects its results"
+    finally:
+        one_at_once.release()
 
 
 def test_a_living_submitters_lease_holds_and_a_dead_ones_is_taken_over_at_once(ledger: Ledger, home: Home, submitter: Submitter) -> None:

@@ -53,6 +53,8 @@ def test_an_unknown_key_names_the_nearest_valid_one(tmp_path: Path, text: str, k
         ("data: {kind: synthetic}\nname: has spaces", "name"),
         ("data: {kind: synthetic}\npretrain: {backbone: {k: 400}, points: 256}", "pretrain.backbone.k is 400"),
         ("data: {kind: synthetic}\npretrain: {batch: 2}\ncluster: {workers: 4}", "pretrain.batch is 2 for 4 workers"),
+        ("data: {kind: synthetic, points: 512}\npretrain: {points: 256}\nevaluate: {points: 1024}", "evaluate.points is 1024"),
+        ("data: {kind: synthetic, points: 512}\nevaluate: {points: 512}", "pretrain.points is 2048"),
         ("data: {kind: synthetic}\ndata: {kind: synthetic}", "line 2: the key 'data' is written twice"),
         ("data: {kind: synthetic", "not valid YAML"),
         ("- a list", "not a mapping"),
@@ -75,6 +77,11 @@ def test_set_overrides_a_value_and_makes_its_section_where_there_is_none(tmp_pat
     assert config.pretrain.epochs == 5
     assert config.data.shapes == 80  # type: ignore[union-attr]
     assert config.pretrain.weighting.intra == 2.0  # type: ignore[union-attr]
+
+
+def test_a_number_in_scientific_notation_needs_no_dot(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "data: {kind: synthetic}\npretrain: {optimizer: {weight_decay: 1e-6}}"), ["pretrain.optimizer.lr=5e-4"])
+    assert (config.pretrain.optimizer.weight_decay, config.pretrain.optimizer.lr) == (1e-6, 5e-4)
 
 
 @pytest.mark.parametrize("override", ["pretrain.epochs", "=5", "name.x=1", "pretrain.epochs={"])

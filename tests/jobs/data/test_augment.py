@@ -3,7 +3,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from jobs.data.augment import augment_clouds, normalise, subset
+from jobs.data.augment import augment_clouds, normalise, resample, subset
 from jobs.data.draws import sample_generator
 
 Cloud = NDArray[np.float32]
@@ -86,3 +86,9 @@ def test_normalise_centres_and_reaches_the_unit_sphere() -> None:
 
 def test_normalise_puts_a_cloud_in_one_place_at_the_origin() -> None:
     assert torch.equal(normalise(torch.full((1, 8, 3), 4.0)), torch.zeros(1, 8, 3))
+
+
+def test_resampling_loses_no_point_of_a_short_cloud_and_repeats_none_of_a_long_one() -> None:
+    short, long = (resample(np.random.default_rng(0), stored, 50) for stored in (30, 80))
+    assert len(short) == len(long) == 50
+    assert set(short.tolist()) == set(range(30)) and len(set(long.tolist())) == 50

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.config.sections import Meshes
-from jobs.data.loading import Batch, evaluation_clouds, pretraining_batches
+from jobs.config.sections import Meshes, Synthetic
+from jobs.data.loading import Batch, check_evaluable, check_trainable, evaluation_clouds, pretraining_batches
 from jobs.data.prepared import PreparedDataset
 from jobs.prepare import prepare
 
@@ -62,10 +62,6 @@ def test_the_shares_of_all_ranks_are_the_single_process_batch(small: Path, world
     assert same([joined(list(step)) for step in zip(*ranks, strict=True)], list(batches(small)))
 
 
-def test_starting_later_gives_the_rest_of_the_epoch(small: Path) -> None:
-    assert same(list(batches(small, first_step=4)), list(batches(small))[4:])
-
-
 def test_a_sample_keeps_its_draws_in_another_batch_size(small: Path) -> None:
     small_batches, large = list(batches(small, batch=4)), next(batches(small, batch=48))
     row = int(small_batches[3].ids_B[2])
@@ -92,6 +88,9 @@ def test_what_cannot_work_is_said_before_the_first_batch(small: Path, tmp_path: 
     prepare(cfg, say=lambda line: None, parallel=False)
     with pytest.raises(ValueError, match=r"shape tetra/a.off has no view, but the cross-modal loss needs one"):
         batches(tmp_path / "bare", batch=1)
+    with pytest.raises(ValueError, match=r"shape tetra/a.off has no view"):
+        check_trainable(PreparedDataset(tmp_path / "bare", None), 128)
+    check_trainable(PreparedDataset(small, None), 128)
 
 
 def test_evaluation_clouds_come_in_order_in_the_unit_ball_and_never_change(small: Path) -> None:
@@ -106,3 +105,23 @@ def test_evaluation_clouds_come_in_order_in_the_unit_ball_and_never_change(small
 def test_evaluation_refuses_more_points_than_stored(small: Path) -> None:
     with pytest.raises(ValueError, match="200 points a cloud asked of shapes that store 128"):
         next(evaluation_clouds(PreparedDataset(small, None), 200, 4))
+
+
+def test_a_dataset_that_cannot_be_evaluated_is_refused_with_the_way_out(small: Path, tmp_path: Path) -> None:
+    check_evaluable(small, 128)
+    with pytest.raises(
+        ValueError, match=r"evaluate.points is 129, but .* stores 128 points a shape: prepare it with points >= 129, or lower"
+    ):
+        check_evaluable(small, 129)
+    cfg = Synthetic(kind="synthetic", shapes=16, points=64, views=1, image_size=32, target=tmp_path / "one")  # a shape a category
+    prepare(cfg, say=lambda line: None, parallel=False)
+    with pytest.raises(ValueError, match=r"holds 16 shapes in train and 0 in val, .* needs both: prepare it with more shapes"):
+        check_evaluable(tmp_path / "one", 64)
+    for name, size in (("a", 1), ("b", 2), ("c", 3)):
+        path = tmp_path / "meshes" / "tetra" / f"{name}.off"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"OFF\n4 4 0\n0 0 0\n{size} 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n")
+    meshes = Meshes(kind="meshes", source=tmp_path / "meshes", views=0, points=64, target=tmp_path / "single")
+    prepare(meshes, say=lambda line: None, parallel=False)
+    with pytest.raises(ValueError, match=r"holds shapes of 1 category in train \(tetra\), the linear SVM needs at least 2"):
+        check_evaluable(tmp_path / "single", 64)

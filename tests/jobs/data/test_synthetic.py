@@ -57,3 +57,11 @@ def test_clouds_are_denser_on_one_side_by_an_amount_that_differs() -> None:
     square = np.array([[[-1, 0, -1], [1, 0, -1], [1, 0, 1]], [[-1, 0, -1], [1, 0, 1], [-1, 0, 1]]], float)  # area centre at the origin
     off = [np.linalg.norm(synthetic._scanned(square, 500, np.random.default_rng(seed))[0].mean(0)) for seed in range(40)]
     assert min(off) < 0.1 and max(off) > 0.4
+
+
+def test_the_content_is_the_objects_whatever_is_sampled_and_rendered_of_it() -> None:
+    items = synthetic.list_items(CFG)[:20]
+    other = CFG.model_copy(update={"points": 100, "views": 2, "image_size": 16})
+    contents = [synthetic.read(item, CFG).content for item in items]
+    assert contents == [synthetic.read(item, other).content for item in items]
+    assert len(set(contents)) == 20

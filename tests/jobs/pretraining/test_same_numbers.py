@@ -1,7 +1,7 @@
 """A run is a function of (code, data, config, seed): the same curve and features on one, two and three ranks, and after a kill.
 
 PointNet in float32; DGCNN in float64, because its neighbour sets flip under float32 noise. 10 shapes a batch over 3 ranks do not
-divide evenly. More than 20 steps each.
+divide evenly. Twenty steps each.
 """
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.config import Pipeline, check
+from jobs.config import Pipeline, check, check_data
 from jobs.prepare import prepare
 from jobs.pretraining import checkpoint
 
@@ -25,7 +25,7 @@ MODELS = {
 # Adam divides by the gradient's own size, so float32 noise of the summation order grows with the steps: 1e-5 at first, below 1% at the end.
 TOLERANCE = {"pointnet": 1e-2, "dgcnn": 1e-7}
 FIRST_STEPS, FIRST_TOLERANCE = 3, 1e-4
-EPOCHS, STEPS = 2, 24
+EPOCHS, STEPS = 2, 20
 
 
 @dataclass
@@ -37,9 +37,8 @@ class Outcome:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    section = {"kind": "synthetic", "shapes": 240, "points": 48, "views": 1, "image_size": 32, "target": str(folder)}
-    config = check({"data": section}, "test")
-    prepare(config.data, say=lambda line: None, parallel=False)
+    section = {"kind": "synthetic", "shapes": 200, "points": 48, "views": 1, "image_size": 32, "target": str(folder)}
+    prepare(check_data(section, "test"), say=lambda line: None, parallel=False)
     return folder
 
 
@@ -91,7 +90,7 @@ def test_one_two_and_three_ranks_and_a_killed_and_resumed_run_give_the_same_numb
     assert not passed_over
     second = train(config, folder, 1, resume=resume)  # on another number of ranks than it began with
     same(one, Outcome({**first.curve, **second.curve}, second.features), near)
-    assert min(second.curve) == 13  # it went on, it did not begin again
+    assert min(second.curve) == 11  # it went on, it did not begin again
 
 
 def same(one: Outcome, other: Outcome, near: float) -> None:
@@ -100,7 +99,8 @@ def same(one: Outcome, other: Outcome, near: float) -> None:
         for key in values:
             if key not in ("train/clouds_per_s",):
                 bound = min(near, FIRST_TOLERANCE) if step <= FIRST_STEPS else near
-                assert other.curve[step][key] == pytest.approx(values[key], rel=bound, abs=bound), (step, key)
+                small = 0.0 if key == "train/lr" else bound  # the rate is far below any bound, and exact
+                assert other.curve[step][key] == pytest.approx(values[key], rel=bound, abs=small), (step, key)
     assert one.features is not None and other.features is not None
     assert np.linalg.norm(other.features - one.features) < near * np.linalg.norm(one.features)
 

@@ -37,14 +37,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_optimizer_moves() ->
     with torch.no_grad():
         training.model.inv_head[0].weight[0, 0] = float("nan")
     before = {name: value.clone() for name, value in training.model.named_parameters()}
-    with pytest.raises(FloatingPointError, match=r"stopped at step 0: the global losses are intra nan.*did not move"):
+    with pytest.raises(FloatingPointError, match=r"stopped at step 0: the global losses are intra nan.*not finite on rank 0.*did not move"):
         train_step(training, [batch(0)])
     assert all(torch.equal(value, before[name]) or name.startswith("inv_head.0") for name, value in training.model.named_parameters())
     assert training.step == 0
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run_before_the_optimizer_moves() -> None:
-    training = build_training(config(optimizer={"clip_norm": 1.0}), ALONE, iterations=10)
+@pytest.mark.parametrize("clip_norm", [1.0, None])
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_optimizer_moves(clip_norm: float | None) -> None:
+    training = build_training(config(optimizer={"clip_norm": clip_norm}), ALONE, iterations=10)
     weight = training.model.rgb_head[-1].weight
     weight.register_hook(lambda gradient: gradient * float("inf"))
     before = weight.detach().clone()
