@@ -60,7 +60,7 @@ def _advice(workers: int, needs: dict[str, float], nodes: list[dict[str, float]]
         lower.append(f"--set cluster.workers={room}")
     largest = " and ".join(f"{most[kind]:g} {kind}" for kind in short)
     run = " for a run on the CPU" if fitting.get("GPU") == 0 else ""
-    return f"{' and '.join(short)} fall short, no node has more than {largest}: lower that ({' '.join(lower)}{run})"
+    return f"too little {' and '.join(short)}, no node has more than {largest}: lower that ({' '.join(lower)}{run})"
 
 
 def check_local(config: Config) -> None:

@@ -51,7 +51,7 @@ def test_the_message_says_what_was_asked_what_is_there_and_what_to_change() -> N
 @pytest.mark.parametrize(
     ("config", "nodes", "short"),
     [
-        (_asking(1, cpus=4), [{"CPU": 2.0}], "CPU fall short, no node has more than 2 CPU"),
+        (_asking(1, cpus=4), [{"CPU": 2.0}], "too little CPU, no node has more than 2 CPU"),
         (_asking(3, cpus=4), [{"CPU": 2.0}, {"CPU": 1.0}], "no node has more than 2 CPU"),
         (_asking(1, cpus=4, gpus=1), [{"CPU": 2.0}], "no node has more than 2 CPU and 0 GPU"),
         (_asking(2, gpus=1), [{"CPU": 8.0, "GPU": 0.5}], "no node has more than 0.5 GPU"),
