@@ -1,6 +1,5 @@
 """Everything that kills: workers, the command, checkpoints. What was started goes on, to the same numbers."""
 import re
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -131,4 +130,12 @@ def test_a_failing_stage_ends_the_run_with_its_own_message_and_stops_everything(
     assert "pretrain.batch is 400" in said
     assert "training shapes" in said
     assert processes_of(tmp_path) == []
-    shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+
+
+def test_a_diverging_run_stops_at_once_with_the_reason_and_is_not_tried_again(tmp_path: Path) -> None:
+    command = Adacrossnet(tmp_path)
+    said = command("run", str(command.config(CONFIG)), "--set", "pretrain.optimizer.lr=1e30", code=1)
+    assert re.search(r"pretraining stopped at step \d+: the .*The optimizer did not move", said)
+    log = "".join(path.read_text() for path in (tmp_path / "runs/pipelines").glob("*/logs/pretrain-*.log"))
+    assert log.count("epoch 1/4 step 1/") == 1
+    assert processes_of(tmp_path) == []
