@@ -23,16 +23,17 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(table)
         console.print(_difference(summary), highlight=False, soft_wrap=True)
     loss, weights, model = summary["loss"], summary["weights"], summary["model"]
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row("loss", f"{_number(loss['before'])} before, {_number(loss['after'])} after")
-    facts.add_row("weights", f"intra {_number(weights.get('intra'))}, cross {_number(weights.get('cross'))}")
-    facts.add_row("speed", f"{_number(summary['clouds_per_s'], '.1f')} clouds/s")
-    facts.add_row("stages", ", ".join(f"{name} {_number(one['seconds'], '.0f')} s" for name, one in summary["stages"].items()))
+    facts = [
+        ("loss", f"{_number(loss['before'])} before, {_number(loss['after'])} after (intra + cross)"),
+        ("weights", f"intra {_number(weights.get('intra'))}, cross {_number(weights.get('cross'))}"),
+        ("speed", f"{_number(summary['clouds_per_s'], '.1f')} clouds/s"),
+        ("stages", ", ".join(f"{name} {_number(one['seconds'], '.0f')} s" for name, one in summary["stages"].items())),
+    ]
     if model["name"]:
-        facts.add_row("model", f"{model['name']} version {model['version']}")
-    for index, picture in enumerate(summary["pictures"]):
-        facts.add_row("" if index else "pictures", shown(picture))
-    console.print(facts, highlight=False, soft_wrap=True)
+        facts.append(("model", f"{model['name']} version {model['version']}"))
+    facts += [("" if index else "pictures", shown(picture)) for index, picture in enumerate(summary["pictures"])]
+    for label, value in facts:  # lines, not a table: a path is never cut to the terminal's width
+        console.print(f"{label:<9} {value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_next(summary: dict[str, Any], console: Console, private: bool) -> None:
@@ -55,7 +56,7 @@ def _rows(scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     fixed, uncalibrated = trained.get("fixed_c") or {}, scores.get("random_uncalibrated")
     rows = [("trained", trained)]
     if fixed.get("test"):
-        rows.append((f"trained, C = {fixed['c']:g} (published)", fixed))
+        rows.append(("trained, published C", fixed))
     rows.append(("random weights", random))
     return [*rows, ("random, uncalibrated", uncalibrated)] if uncalibrated else rows
 

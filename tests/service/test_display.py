@@ -41,7 +41,7 @@ def test_the_published_c_and_the_uncalibrated_encoder_have_rows_where_they_were_
         "random": {"c": 10.0, "val": one, "test": one}, "random_uncalibrated": {"c": 100.0, "val": one, "test": one},
     }  # fmt: skip
     lines = _table(scores)
-    assert lines["trained, C = 0.01 (published)"] == ["0.01", "-", "-", "0.500", "0.250"]
+    assert lines["trained, published C"] == ["0.01", "-", "-", "0.500", "0.250"]
     assert lines["random, uncalibrated"] == ["100", "0.500", "0.250", "0.500", "0.250"]
     lines = _table({"trained": {"c": 1.0, "val": one, "test": None}, "random": scores["random"]})
     assert list(lines) == ["trained", "random weights"]
