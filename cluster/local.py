@@ -18,6 +18,12 @@ from cluster.ray_head import start_head, token_file, wait_for_head
 from cluster.server import Server, start
 from cluster.tracking_server import start_tracking, wait_for_tracking
 
+_GUARD = "cluster/guard.py"
+
+
+class BrokenState(ValueError):
+    """The state file cannot be read, so nobody knows what runs."""
+
 
 class Occupied(RuntimeError):
     """Another command holds this state folder's cluster."""
@@ -108,7 +114,11 @@ def start_cluster(
     folder = home / "cluster"
     folder.mkdir(parents=True, exist_ok=True)
     lock = _lock(home)
-    running = find_cluster(home)
+    try:
+        running = find_cluster(home)
+    except BrokenState:
+        lock.close()
+        raise
     if running is not None and running.alive():
         lock.close()
         where = f"job server {running.address}, MLflow {running.tracking_uri}"
@@ -140,16 +150,25 @@ def start_cluster(
 
 
 def find_cluster(home: Path) -> LocalCluster | None:
-    """The cluster that the state file tells of, whether it lives or not; none without a file."""
+    """The cluster that the state file tells of, whether it lives or not; none without a file.
+
+    Raises BrokenState, with the way out, when the file is not what `save` wrote.
+    """
     home = home.resolve()
+    path = _state_file(home)
     try:
-        value: dict[str, Any] = json.loads(_state_file(home).read_text())
+        value: dict[str, Any] = json.loads(path.read_text())
+        servers = {
+            name: Server(one["name"], Identity(**one["process"]), Path(one["log"]), one["port"]) for name, one in value["servers"].items()
+        }
+        return LocalCluster(home, value["owner"], value["cpus"], Path(value["temp"]) if value["temp"] else None, servers)
     except FileNotFoundError:
         return None
-    servers = {
-        name: Server(one["name"], Identity(**one["process"]), Path(one["log"]), one["port"]) for name, one in value["servers"].items()
-    }
-    return LocalCluster(home, value["owner"], value["cpus"], Path(value["temp"]) if value["temp"] else None, servers)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BrokenState(
+            f"{path}, which tells what runs here, is broken ({type(error).__name__}: {error}). Delete it, and if a cluster may still run, "
+            f"end that first: `pgrep -af {_GUARD}` lists what watches its servers, and each ends its server on SIGTERM (`kill PID`)"
+        ) from None
 
 
 def _state_file(home: Path) -> Path:

@@ -7,29 +7,25 @@ OUT.parquet holds a row a shape: `id` (its file's path inside SOURCE), `category
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import torch
 
-from jobs.data.augment import normalise, resample
-from jobs.data.draws import generator
 from jobs.data.format import MANIFEST
-from jobs.data.items import Reject, checked_points
 from jobs.data.loading import evaluation_clouds
-from jobs.data.meshes import SUFFIXES, Z_UP, load_triangles
-from jobs.data.ply import read_vertices
+from jobs.data.loose import CLOUDS, loose_clouds
+from jobs.data.meshes import SUFFIXES
 from jobs.data.prepared import PreparedDataset
-from jobs.data.surface import sample
 from jobs.packaging import load_encoder
 
 BATCH = 32  # clouds a forward pass
-TEXT_CLOUDS = frozenset({".xyz", ".txt"})
-CLOUDS = TEXT_CLOUDS | {".npy"}
 
 Row = tuple[str, str | None, str | None, np.ndarray]  # id, category, split, cloud [N, 3]
 
@@ -51,14 +47,51 @@ def main() -> None:
 def embed(model: str, source: Path, out: Path, points: int, up: str = "y") -> int:
     """Writes `out` and returns its number of rows.
 
-    ValueError when SOURCE is missing or holds nothing that can be embedded, or the model cannot be loaded. A file that is broken is
-    skipped with its reason.
+    ValueError when SOURCE is missing or holds nothing that can be embedded, the model cannot be loaded or needs more points, or OUT
+    cannot be written. A file that is broken is skipped with its reason.
     """
     if not source.is_dir():
         raise ValueError(f"{source} is no folder: name a prepared dataset, or a folder of clouds and meshes")
     if out.suffix != ".parquet":
         raise ValueError(f"{out}: the output must end in .parquet")
-    encoder = load_encoder(model)
+    with _claimed(out) as temporary:  # before the model is loaded: minutes of work must not end with a file that cannot be written
+        table = _embedded(_encoder(model), source, points, up)
+        described = {"model": model, "points": str(points), "source": str(source)}
+        try:
+            pyarrow.parquet.write_table(table.replace_schema_metadata(described), temporary)
+            os.replace(temporary, out)
+        except OSError as error:
+            raise ValueError(f"{out} cannot be written ({error}): name another output file") from None
+    print(f"embed: {len(table)} x {table.schema.field('feature').type.list_size} features written to {out}", flush=True)
+    return len(table)
+
+
+def _encoder(model: str) -> Any:
+    if ":/" not in model and not (Path(model) / "MLmodel").is_file():
+        lack = "holds no MLmodel file" if Path(model).is_dir() else "is no folder"
+        raise ValueError(f"{model} {lack}: name a registered model (models:/NAME/VERSION, models:/NAME@ALIAS) or a folder with an MLmodel")
+    return load_encoder(model)
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[Path]:
+    """An empty file beside `out`, to be written and renamed; removed when that fails. ValueError when `out` cannot be written."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise ValueError(f"{out} cannot be written ({error.strerror}): name another output file") from None
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _embedded(encoder: Any, source: Path, points: int, up: str) -> pa.Table:
+    """The rows that OUT holds."""
     if (source / MANIFEST).is_file():
         dataset = PreparedDataset(source, None)
         stored = int(dataset.manifest["points"])
@@ -67,7 +100,7 @@ def embed(model: str, source: Path, out: Path, points: int, up: str = "y") -> in
             points = stored
         rows = _prepared(dataset, points)
     else:
-        rows = _files(source, points, up)
+        rows = ((name, None, None, cloud) for name, cloud in loose_clouds(source, points, up))
     ids: list[str] = []
     categories: list[str | None] = []
     splits: list[str | None] = []
@@ -76,23 +109,28 @@ def embed(model: str, source: Path, out: Path, points: int, up: str = "y") -> in
         ids += [row[0] for row in batch]
         categories += [row[1] for row in batch]
         splits += [row[2] for row in batch]
-        features.append(encoder.predict(np.stack([row[3] for row in batch])))
+        features.append(_predicted(encoder, np.stack([row[3] for row in batch])))
         print(f"embed: {len(ids)} shapes", flush=True)
     if not ids:
         raise ValueError(f"{source} holds no shape that can be embedded ({', '.join(sorted(CLOUDS | SUFFIXES))})")
     table = np.concatenate(features)
     column = pa.FixedSizeListArray.from_arrays(pa.array(table.ravel(), pa.float32()), table.shape[1])
-    out.parent.mkdir(parents=True, exist_ok=True)
     columns = {
         "id": pa.array(ids, pa.string()),
         "category": pa.array(categories, pa.string()),
         "split": pa.array(splits, pa.string()),
         "feature": column,
     }
-    described = {"model": model, "points": str(points), "source": str(source)}
-    pyarrow.parquet.write_table(pa.table(columns).replace_schema_metadata(described), out)
-    print(f"embed: {len(ids)} x {table.shape[1]} features written to {out}", flush=True)
-    return len(ids)
+    return pa.table(columns)
+
+
+def _predicted(encoder: Any, points_BNC: np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(encoder.predict(points_BNC))
+    except ValueError as error:
+        if "choose k between" not in str(error):
+            raise
+        raise ValueError(f"{error}; here: give a larger --points than {points_BNC.shape[1]}") from None
 
 
 def _prepared(dataset: PreparedDataset, points: int) -> Iterator[Row]:
@@ -102,48 +140,6 @@ def _prepared(dataset: PreparedDataset, points: int) -> Iterator[Row]:
         for cloud, label in zip(points_BNC.numpy(), labels_B, strict=True):
             yield dataset.ids[row], dataset.categories[int(label)], dataset.splits[row], cloud
             row += 1
-
-
-def _files(folder: Path, points: int, up: str) -> Iterator[Row]:
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.suffix.lower() not in CLOUDS | SUFFIXES:
-            continue
-        name = path.relative_to(folder).as_posix()
-        try:
-            cloud = checked_points(_read(path, name, points))
-            cloud = (cloud @ Z_UP.T).astype(np.float32) if up == "z" else cloud
-        except Reject as reason:
-            print(f"embed: skipped {name}: {reason}", flush=True)
-            continue
-        rng = generator("embed", name)
-        chosen = resample(rng, len(cloud), points)
-        yield name, None, None, normalise(torch.from_numpy(cloud[chosen])[None])[0].numpy()
-
-
-def _read(path: Path, name: str, points: int) -> np.ndarray:
-    """The file's own points, or `points` sampled by area where it has faces."""
-    suffix = path.suffix.lower()
-    if suffix in CLOUDS:
-        return _cloud(path)
-    if suffix == ".ply" and not _has_faces(path):
-        return read_vertices(path)
-    sampled, _, _ = sample(load_triangles(path), points, generator("embed surface", name))
-    return sampled
-
-
-def _cloud(path: Path) -> np.ndarray:
-    try:
-        values = np.loadtxt(path, dtype=np.float64, ndmin=2) if path.suffix.lower() in TEXT_CLOUDS else np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise Reject(f"cannot be read as a cloud ({error})") from None
-    if values.ndim != 2 or values.shape[1] < 3 or not np.issubdtype(values.dtype, np.number):
-        raise Reject(f"holds {values.dtype} {list(values.shape)}, not points [n, 3]")
-    return np.asarray(values[:, :3], np.float64)
-
-
-def _has_faces(path: Path) -> bool:
-    head = path.read_bytes()[:4096].partition(b"end_header")[0]
-    return any(line.split()[:2] == [b"element", b"face"] and line.split()[2:] != [b"0"] for line in head.splitlines())
 
 
 def _in_batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

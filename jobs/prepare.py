@@ -41,6 +41,9 @@ def main() -> None:
         return
     try:
         prepare(check_data(json.loads(section), "data"), say=lambda line: print(f"prepare: {line}", flush=True), parallel=False)
+    except KeyboardInterrupt:
+        print("prepare: interrupted: finished shards are kept; the same command goes on", file=sys.stderr, flush=True)
+        sys.exit(130)
     except (ValueError, OSError) as error:
         sys.exit(f"prepare: error: {error}")
 
@@ -71,6 +74,8 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
     folder = data.target
     if folder is None:
         raise ValueError("data.target is not set: name the folder that the prepared dataset goes to")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, not a folder: choose another target")
     if isinstance(data, Prepared):
         check_shards(folder)
         return _summed_up(folder, read_manifest(folder), say)
@@ -100,6 +105,7 @@ def _reusable(folder: Path, settings: dict[str, Any], listing: str, say: Callabl
     if not faults:
         say(f"{folder} is prepared already, checksums agree")
         return True
+    _refuse_foreign(folder)
     say(f"{folder} is damaged ({'; '.join(faults)}): preparing it again")
     (folder / MANIFEST).unlink()
     return False
@@ -108,14 +114,18 @@ def _reusable(folder: Path, settings: dict[str, Any], listing: str, say: Callabl
 def _make_room(folder: Path, shards: int) -> None:
     """An empty target, or one that a broken-off run left; ValueError when it holds anything else."""
     folder.mkdir(parents=True, exist_ok=True)
-    foreign = sorted(path.name for path in folder.iterdir() if not OURS.fullmatch(path.name))
-    if foreign:
-        raise ValueError(f"{folder} holds other files ({', '.join(foreign[:3])}): choose an empty folder as target")
+    _refuse_foreign(folder)
     (folder / WORK).mkdir(exist_ok=True)
     expected = {shard_name(number) for number in range(shards)}
     for path in folder.iterdir():
         if path.is_file() and path.name not in expected:
             path.unlink()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    foreign = sorted(path.name for path in folder.iterdir() if not OURS.fullmatch(path.name))
+    if foreign:
+        raise ValueError(f"{folder} holds other files ({', '.join(foreign[:3])}): choose an empty folder as target")
 
 
 def _in_process(folder: Path, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
@@ -161,6 +171,9 @@ class _Progress:
 def _summed_up(folder: Path, manifest: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
     say(f"{folder}: {counts}; {len(manifest['categories'])} categories, {manifest['points']} points, {manifest['views']} views a shape")
+    for split, word in (("val", "validation"), ("test", "test")):
+        if not manifest["splits"][split]["count"]:
+            say(f"no {word} shape: a category gives one from three different shapes on, or a source that names its splits does")
     if manifest["resampled"]:
         say(f"{manifest['resampled']} shapes had fewer than {manifest['points']} points and were resampled")
     if manifest["rejects"]:

@@ -19,7 +19,7 @@ from service.preflight import check_cluster, check_local
 from service.ray_jobs import ClusterAway
 from service.session import Hold, Interrupted
 from service.submitter import SHARED, Submitter, living_holder
-from service.tables import ENDED, PRIVATE, SUCCEEDED, UP, Pipeline
+from service.tables import CANCELLED, ENDED, PRIVATE, SUCCEEDED, UP, Pipeline
 
 _CANCEL_S = 25.0  # how long Ctrl-C waits for the running job to stop before the cluster is stopped with it
 
@@ -91,6 +91,8 @@ def _interrupted(submitter: Submitter, pipeline_id: str) -> Interrupted:
     except KeyboardInterrupt:  # the second one: do not wait for the job
         pass
     submitter.give_up(ledger.get(pipeline_id), "cancelled by Ctrl-C")
+    if ledger.get(pipeline_id).state == CANCELLED:  # by the job's own end, which knows no reason
+        ledger.set_pipeline(pipeline_id, message="cancelled by Ctrl-C")
     return Interrupted(f"{pipeline_id} is cancelled; its finished stages and checkpoints are kept\n  adacrossnet resume {pipeline_id}")
 
 

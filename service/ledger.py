@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, delete, event, func, insert, select, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, QUEUED, RUNNING, Attempt, Lease, Pipeline, Stage, Table
@@ -25,17 +26,27 @@ def new_id(name: str) -> str:
 
 
 class Ledger:
-    """What was asked, in SQLite (WAL) or any database SQLAlchemy knows; the schema is made on opening."""
+    """What was asked, in SQLite (WAL) or any database SQLAlchemy knows; the schema is made on opening.
+
+    Raises ValueError, naming the URL without its password, when it is none, its driver is missing, or no database answers there.
+    """
 
     def __init__(self, url: str) -> None:
-        parsed = make_url(url)
-        sqlite = parsed.get_backend_name() == "sqlite"
-        if sqlite and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        self.engine = create_engine(url, connect_args={"timeout": _BUSY_S} if sqlite else {})
+        try:
+            parsed = make_url(url)
+            sqlite = parsed.get_backend_name() == "sqlite"
+            if sqlite and parsed.database:
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(url, connect_args={"timeout": _BUSY_S} if sqlite else {})
+        except (SQLAlchemyError, ImportError, ValueError) as error:
+            raise _unusable(url, error) from None
         if sqlite:
             event.listen(self.engine, "connect", _write_ahead)
-        Table.metadata.create_all(self.engine)
+        try:
+            Table.metadata.create_all(self.engine)
+        except SQLAlchemyError as error:
+            self.engine.dispose()
+            raise _unusable(url, error) from None
 
     def close(self) -> None:
         """Closes every connection."""
@@ -159,6 +170,17 @@ class Ledger:
         with self._session() as session:
             row = session.get(Lease, scope)
             return row.holder if row is not None and row.expires >= time.time() else None
+
+
+def _unusable(url: str, error: Exception) -> ValueError:
+    shown = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)  # also of what SQLAlchemy cannot parse
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    missing = ", its driver, which is to be installed" if isinstance(error, ImportError) else ""
+    reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+    return ValueError(
+        f"the ledger {shown} cannot be opened ({reason}{missing}): ADACROSSNET_LEDGER takes the URL of a database as SQLAlchemy writes it, "
+        "sqlite:////folder/ledger.sqlite or postgresql+psycopg://user@host/name; unset, the ledger is ledger.sqlite in the state folder"
+    )
 
 
 def _write_ahead(connection: Any, _record: Any) -> None:

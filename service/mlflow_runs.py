@@ -12,6 +12,9 @@ from jobs.config import names
 
 T = TypeVar("T")
 PARENT = "pipeline"  # the stage tag of a pipeline's parent run
+QUICK = {  # MLflow's own 7 retries hang for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}  # fmt: skip
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # MLflow's names
 
 
@@ -19,12 +22,31 @@ class TrackingAway(RuntimeError):
     """MLflow does not answer, or answers with an error."""
 
 
+def check_answers(uri: str, seconds: float = 5.0) -> None:
+    """Returns when an MLflow server answers at `uri`; TrackingAway when none does within `seconds`. Folders and databases are not asked."""
+    import requests
+
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        status = requests.get(f"{uri.rstrip('/')}/health", timeout=seconds).status_code
+    except requests.Timeout:
+        fault = f"nothing came within {seconds:g} s"
+    except requests.RequestException as error:
+        fault = type(error).__name__
+    else:
+        if status < 500:  # a proxy that hides /health or asks for a login is an answer too
+            return
+        fault = f"its status is {status}"
+    raise TrackingAway(f"MLflow at {uri} does not answer ({fault}): start it, or correct MLFLOW_TRACKING_URI")
+
+
 class Runs:
     """The runs on one MLflow server."""
 
     def __init__(self, uri: str) -> None:
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its default of 7 hangs for minutes; we come again anyway
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        for name, value in QUICK.items():
+            os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         from mlflow.tracking import MlflowClient  # over a second

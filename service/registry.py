@@ -11,8 +11,11 @@ from cluster.local import find_cluster, start_cluster
 from jobs.config import Pipeline as Config
 from jobs.config import names
 from service.home import Home
-from service.mlflow_runs import Runs
+from service.mlflow_runs import Runs, TrackingAway
 from service.session import signals_as_interrupt, signals_ignored
+
+# MLflow's codes for a name, version or run that is not there; an unknown alias is an invalid parameter to it.
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ def tracking_server(home: Home) -> Iterator[str]:
 
 
 def origin(model: str, runs: Runs) -> Origin:
-    """What made `name/version`, `name@alias`, or either after `models:/`. ValueError when there is no such version or record."""
+    """What made `name/version`, `name@alias`, or either after `models:/`.
+
+    ValueError when there is no such version or record, TrackingAway when MLflow does not answer.
+    """
     text = model.removeprefix("models:/")
     name, at, alias = text.partition("@")
     try:
@@ -62,12 +68,14 @@ def origin(model: str, runs: Runs) -> Origin:
     except ValueError:
         raise
     except Exception as error:  # MLflow's own, imported late
+        _raise_if_away(error, runs)
         raise ValueError(f"{model}: no such registered version on {runs.uri} ({str(error).splitlines()[0][:200]})") from None
     try:
         run = runs.client.get_run(version.run_id or "")
         parent = run.data.tags["mlflow.parentRunId"]
         config = runs.read_json(parent, "config.json")
     except Exception as error:  # no such run, no such tag, or MLflow's own
+        _raise_if_away(error, runs)
         raise ValueError(f"{model}: the run that made it has no parent with its config ({type(error).__name__}: {error})") from None
     if config is None:
         raise ValueError(f"{model}: the parent run {parent} holds no config.json; was the pipeline made by another version of the service?")
@@ -76,3 +84,11 @@ def origin(model: str, runs: Runs) -> Origin:
     facts = (runs.read_json(judged[0], "evaluate.json") if judged else None) or {}
     code = version.tags.get(names.TAG_CODE, "")
     return Origin(name, str(version.version), pipeline, Config.model_validate(config), code, facts.get("scores", {}))
+
+
+def _raise_if_away(error: Exception, runs: Runs) -> None:
+    if isinstance(error, TrackingAway):
+        raise error
+    code = getattr(error, "error_code", None)  # of MLflow's exceptions
+    if isinstance(error, OSError) or (code is not None and code not in _ABSENT):
+        raise TrackingAway(f"MLflow at {runs.uri} does not answer ({str(error).splitlines()[0][:200]})") from None

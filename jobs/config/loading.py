@@ -20,20 +20,25 @@ class ConfigError(ValueError):
 
 
 class UniqueKeySafeLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice (YAML would let the last one win)."""
+    """SafeLoader that refuses a key written twice (YAML would let the last one win) and keys that are lists or mappings.
 
+    Keys are looked at as they are written, before merge keys (`<<: *other`) bring in those of other mappings, which may be overridden.
+    """
 
-def _mapping(loader: UniqueKeySafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=deep)
-        if key in seen:
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: the key {key!r} is written twice; keep one")
-        seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-UniqueKeySafeLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(f"line {line}: a key is a list or a mapping; write a plain name as the key")
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node)
+            if key in seen:
+                raise ConfigError(f"line {line}: the key {key!r} is written twice; keep one")
+            seen.add(key)
+        return node
 
 
 # YAML 1.1 takes 1e-4 for a string; people write learning rates so.
@@ -48,15 +53,17 @@ def load(path: Path, overrides: typing.Sequence[str] = ()) -> Pipeline:
     Raises ConfigError when the file is missing, is not YAML, or holds a key or value that does not fit.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a YAML file such as configs/quickstart.yaml") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
     try:
         values = yaml.load(text, Loader=UniqueKeySafeLoader) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a value such as the date 2024-13-01
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds {type(values).__name__}, not a mapping of sections")
     for override in overrides:
@@ -109,6 +116,11 @@ def _fault(item: Any, root: Any) -> str:
         return f"{name}: unknown key; did you mean {near[0]!r}? (known here: {', '.join(known)})"
     if item["type"] == "missing":
         return f"{name}: is required and not given"
+    if item["input"] is None and item["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{name}: is empty; remove the line or give it fields"
+    if item["type"] == "union_tag_invalid":
+        near = difflib.get_close_matches(item["ctx"]["tag"], re.findall(r"'([^']*)'", item["ctx"]["expected_tags"]), n=1)
+        return f"{name}: {item['msg']}" + (f"; did you mean {near[0]!r}?" if near else "")
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     return f"{name}: {item['msg']} (got {item['input']!r})"

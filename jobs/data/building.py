@@ -15,6 +15,7 @@ from jobs.data.draws import generator
 from jobs.data.format import file_sha256, shard_name, shard_table, write_table, write_text
 from jobs.data.images import side
 from jobs.data.items import Item, Reject, Shape
+from jobs.data.rendering import Unrenderable
 from jobs.data.tables import SOURCES
 
 WORK = ".work"  # inside the dataset's folder while it is being prepared: a note a finished shard
@@ -58,6 +59,10 @@ def build_shard(
             shapes.append((item, fitted))
         except Reject as reason:
             rejects.append({"id": item.id, "reason": str(reason)})
+        except Unrenderable:  # nothing to do with this item: no view can be drawn here
+            raise
+        except Exception as error:  # one file that surprises a reader must not end the others' preparation
+            rejects.append({"id": item.id, "reason": f"cannot be read ({type(error).__name__}: {str(error)[:120]})"})
         done(count)
     table = shard_table(
         ids=[item.id for item, _ in shapes],

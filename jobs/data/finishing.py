@@ -93,7 +93,8 @@ def name_of(cfg: Preparing) -> str:
         return cfg.name
     source: Path | None = getattr(cfg, "source", None)
     folder = "" if source is None else os.path.basename(os.path.abspath(source))
-    return re.sub(r"[^a-z0-9_-]", "-", folder.lower()) or cfg.kind  # type: ignore[attr-defined]
+    letters = re.sub(r"[^a-z0-9_-]", "-", folder.lower()).lstrip("-_")[:41].rstrip("-")  # what Preparing.name takes
+    return letters or cfg.kind  # type: ignore[attr-defined]
 
 
 def _index(built: Sequence[Built], splits: dict[str, str], categories: list[str]) -> pa.Table:

@@ -21,6 +21,10 @@ from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 MANIFEST, INDEX, REJECTS = "manifest.json", "index.arrow", "rejects.jsonl"
+REQUIRED = {  # keys of a manifest; the name came later
+    *("kind", "variant", "categories", "splits", "points", "views", "image_size", "part_names", "resampled", "rejects"),
+    *("shards", "index_sha256", "digest", "data", "listing"),
+}
 SPLITS = ("train", "val", "test")
 
 
@@ -109,6 +113,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
         raise ValueError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}: prepare the dataset again")
+    missing = sorted(REQUIRED - manifest.keys())
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}: it was edited; remove the folder and prepare the dataset again")
     manifest.setdefault("name", manifest.get("kind"))  # the first manifests had no name
     return manifest
 

@@ -23,14 +23,21 @@ from torch.nn import functional
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's; the first of each serves grey
 DEVIATION = (0.229, 0.224, 0.225)
+DEEP = frozenset({"I", "F"})  # grey of 16 bits a pixel, as PIL opens it
 STRENGTH = 0.4  # brightness, contrast and saturation factors are U(1 - 0.4, 1 + 0.4)
 ADJUST = (adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction, adjust_saturation_with_gray_subtraction)
 
 
 def decode(png: bytes) -> NDArray[np.uint8]:
-    """A view as RGB [H, W, 3]; alpha is dropped, as the published code does, not blended. ValueError when it does not decode."""
+    """A view as RGB [H, W, 3]; alpha is dropped, as the published code does, not blended; 16 bits become 8.
+
+    ValueError when it does not decode.
+    """
     try:
         with Image.open(io.BytesIO(png)) as image:
+            if image.mode in DEEP or image.mode.startswith("I;16"):  # PIL would clip to white what is above 255
+                grey = np.clip(np.rint(np.asarray(image, np.float64) / 257), 0, 255).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, 2)
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(

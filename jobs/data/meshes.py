@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from jobs.config.sections import Meshes
 from jobs.data import rendering
 from jobs.data.draws import generator
 from jobs.data.items import Item, Reject, Shape, content_of
+from jobs.data.off import read_off
 from jobs.data.splat import azimuths
 from jobs.data.surface import areas, sample, to_unit_ball
 
@@ -27,17 +29,12 @@ def list_items(cfg: Meshes) -> list[Item]:
     """Every mesh file under the class folders. ValueError when the folder is missing, empty or laid out in another way."""
     if not cfg.source.is_dir():
         raise ValueError(f"{cfg.source} does not exist: data.source must be a folder that holds one folder of meshes a class")
-    classes = sorted(path for path in cfg.source.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if classes and all(path.name in SPLIT_FOLDERS for path in classes):
-        raise ValueError(
-            f"{cfg.source} holds {', '.join(path.name for path in classes)}: the layout is <class>/<split>/, not <split>/<class>/"
-        )
-    items = [
-        _item(cfg.source, path)
-        for folder in classes
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    ]
+    classes = sorted(path for path in cfg.source.iterdir() if path.is_dir() and not _hidden(path.name))
+    files = {folder.name: _mesh_files(folder) for folder in classes}
+    splits = [name for name in files if name.lower() in SPLIT_FOLDERS]
+    if splits and not any(found for name, found in files.items() if name not in splits):
+        raise ValueError(f"{cfg.source} holds {', '.join(splits)}: the layout is <class>/<split>/, not <split>/<class>/")
+    items = [_item(cfg.source, path) for found in files.values() for path in found]
     if not items:
         raise ValueError(f"{cfg.source} holds no mesh: expected <class>/[<split>/]*.{{off,obj,ply,stl,glb}} under it")
     return sorted(items, key=lambda item: item.id)
@@ -46,6 +43,9 @@ def list_items(cfg: Meshes) -> list[Item]:
 def read(item: Item, cfg: Meshes) -> Shape:
     """Points by area and rendered views of one mesh. Reject says why a mesh has no usable surface."""
     assert item.path is not None
+    inside = os.fsencode(item.path.relative_to(cfg.source))
+    if _text(inside) != os.fsdecode(inside):
+        raise Reject(f"its path is not UTF-8: {os.fsencode(item.path)!r}; rename it")
     triangles = load_triangles(item.path)
     content = content_of(triangles.reshape(-1, 3))
     triangles = to_unit_ball(triangles @ Z_UP.T if cfg.up == "z" else triangles)
@@ -60,15 +60,7 @@ def load_triangles(path: Path) -> NDArray[np.float64]:
     """The faces of a mesh file that have an area, [T, 3, 3], in the file's units. Reject when there is none, or the file is broken."""
     if path.stat().st_size == 0:
         raise Reject("the file is empty")
-    if path.suffix.lower() == ".off":
-        _check_off(path)
-    try:
-        # skip_materials keeps textures out; process=False keeps vertices as stored
-        scene = trimesh.load_scene(path, process=False, skip_materials=True)
-        meshes = [mesh for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)]
-        soup = np.concatenate([np.asarray(mesh.vertices, float)[mesh.faces] for mesh in meshes]) if meshes else np.empty((0, 3, 3))
-    except Exception as error:  # trimesh's loaders raise whatever a broken file leads them to
-        raise Reject(f"cannot be read as a mesh ({type(error).__name__}: {str(error)[:120]})") from None
+    soup = read_off(path) if path.suffix.lower() == ".off" else _by_trimesh(path)
     if not len(soup):
         raise Reject("holds no faces, so there is no surface to sample")
     broken = int((~np.isfinite(soup)).any((1, 2)).sum())
@@ -83,33 +75,41 @@ def load_triangles(path: Path) -> NDArray[np.float64]:
     return solid
 
 
+def _by_trimesh(path: Path) -> NDArray[np.float64]:
+    try:
+        # skip_materials keeps textures out; process=False keeps vertices as stored
+        scene = trimesh.load_scene(path, process=False, skip_materials=True)
+        meshes = [mesh for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)]
+        return np.concatenate([np.asarray(mesh.vertices, float)[mesh.faces] for mesh in meshes]) if meshes else np.empty((0, 3, 3))
+    except Exception as error:  # trimesh's loaders raise whatever a broken file leads them to
+        raise Reject(f"cannot be read as a mesh ({type(error).__name__}: {str(error)[:120]})") from None
+
+
+def _mesh_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not any(map(_hidden, path.relative_to(folder).parts)) and path.is_file()
+    )
+
+
+def _hidden(name: str) -> bool:
+    """Whether a file or folder is left behind by a system or an editor (.ipynb_checkpoints, ._a.off, __MACOSX)."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _text(name: bytes) -> str:
+    """A file name as text, what is not UTF-8 in it as escapes: such a file is listed so, then rejected."""
+    return name.decode("utf-8", "backslashreplace")
+
+
 def _item(source: Path, path: Path) -> Item:
     inside = path.relative_to(source)
     folders = inside.parts[1:-1]
-    if len(folders) > 1 or (folders and folders[0] not in SPLIT_FOLDERS):
+    if len(folders) > 1 or (folders and folders[0].lower() not in SPLIT_FOLDERS):
         raise ValueError(
             f"{path}: a class folder holds meshes, or the folders {', '.join(SPLIT_FOLDERS)} that hold them; move or rename {path.parent}"
         )
-    split = SPLIT_FOLDERS[folders[0]] if folders else None
-    return Item(inside.as_posix(), inside.parts[0], split, path, fingerprint=str(path.stat().st_size))
-
-
-def _check_off(path: Path) -> None:
-    """Reject an OFF file cut short: trimesh would take the faces that are left. The header may be glued to the counts (`OFF8 6 0`)."""
-    text = path.read_bytes().decode("latin-1")
-    lines = [words for line in text.split("\n") if (words := line.partition("#")[0].split())]
-    first = lines[0][0] if lines else ""
-    place = first.upper().find("OFF")
-    if place < 0:
-        raise Reject("is no OFF file: it does not begin with OFF")
-    glued = [first[place + 3 :], *lines[0][1:]] if first[place + 3 :] else lines[0][1:]
-    counts, body = (glued, lines[1:]) if glued else (lines[1] if len(lines) > 1 else [], lines[2:])
-    try:
-        vertices, faces = int(counts[0]), int(counts[1])
-    except (IndexError, ValueError):
-        raise Reject(f"its OFF header does not give the numbers of vertices and faces: {' '.join(counts)[:60]!r}") from None
-    if len(body) < vertices + faces:
-        raise Reject(f"is cut short: {vertices} vertices and {faces} faces declared, {len(body)} lines found")
-    last = body[vertices + faces - 1] if faces else []
-    if last and (not last[0].isdigit() or len(last) <= int(last[0])):
-        raise Reject(f"is cut short within its last face: {' '.join(last)[:60]!r}")
+    split = SPLIT_FOLDERS[folders[0].lower()] if folders else None
+    name = _text(os.fsencode(inside))
+    return Item(name, name.partition("/")[0], split, path, fingerprint=str(path.stat().st_size))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2",
     "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4", "double": "f8", "float64": "f8",
 }  # fmt: skip
+END = re.compile(rb"[\r\n]end_header[ \t]*(?:\r?\n|\r|$)")  # a whole line: a comment may hold the word
 ORDER = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
@@ -22,13 +23,21 @@ def read_vertices(path: Path) -> NDArray[np.floating]:
     data = path.read_bytes()
     if not data:
         raise Reject("the PLY file is empty")
-    head, mark, body = data.partition(b"end_header")
-    if not data.startswith(b"ply") or not mark:
+    end = END.search(data)
+    if not data.startswith(b"ply") or end is None:
         raise Reject("is no PLY file: its header is missing or cut short")
-    order, count, fields = _header(head.decode("latin-1").split("\n")[1:])
-    body = body.partition(b"\n")[2]
+    order, count, fields = _header([line.decode("latin-1") for line in data[: end.start()].splitlines()[1:]])
+    body = data[end.end() :]
     rows = _text_rows(body, count, fields) if order == "" else _binary_rows(body, count, fields, order)
     return np.stack([rows[axis] for axis in "xyz"], 1)
+
+
+def has_faces(path: Path) -> bool:
+    """Whether the header of a PLY file declares faces; False also where it cannot be read."""
+    data = path.read_bytes()
+    end = END.search(data)
+    lines = [line.split() for line in data[: end.start()].splitlines()] if end else []
+    return any(words[:2] == [b"element", b"face"] and words[2:] != [b"0"] for words in lines)
 
 
 def _header(lines: list[str]) -> tuple[str, int, list[tuple[str, str]]]:
@@ -49,13 +58,15 @@ def _header(lines: list[str]) -> tuple[str, int, list[tuple[str, str]]]:
                 fields.append((words[2], TYPES[words[1]]))
         except (IndexError, KeyError, ValueError):
             raise Reject(f"a line of its PLY header cannot be understood: {line.strip()[:60]!r}") from None
+    if count is not None and count < 0:
+        raise Reject(f"its PLY header declares {count} vertices")
     if order is None or count is None or not {"x", "y", "z"} <= {name for name, _ in fields}:
         raise Reject("its PLY header lacks the format, the vertices or their x, y and z")
     return order, count, fields
 
 
 def _text_rows(body: bytes, count: int, fields: list[tuple[str, str]]) -> dict[str, NDArray[np.floating]]:
-    lines = io.BytesIO(body).readlines()[:count]
+    lines = [line for line in body.splitlines() if line.strip()][:count]
     words = b" ".join(lines).split()
     if len(lines) < count or len(words) != count * len(fields):
         raise Reject(f"is cut short: {count} vertices of {len(fields)} numbers declared, {len(words)} numbers found in {len(lines)} lines")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.data.format import INDEX, SPLITS, checksum_faults, map_table, read_manifest
+from jobs.data.format import INDEX, MANIFEST, SPLITS, checksum_faults, map_table, read_manifest
 
 
 class PreparedDataset:
@@ -54,9 +54,23 @@ class PreparedDataset:
                 raise ValueError(
                     f"{self.folder / shard['file']} holds {table.num_rows} rows, the manifest says {shard['rows']}: prepare again"
                 )
+            self._check_widths(shard["file"], table, stored)
             self._points.append(_flat(table, "points").reshape(-1, stored, 3))
             self._parts.append(_flat(table, "parts").reshape(-1, stored) if "parts" in table.column_names else None)
             self._views.append(table.column("views").combine_chunks())
+
+    def _check_widths(self, file: str, table: pa.Table, stored: int) -> None:
+        """The columns hold as many numbers a row as the manifest says: else clouds would be scrambled in silence."""
+        for column, expected in (("points", stored * 3), ("parts", stored)):
+            if column == "parts" and column not in table.column_names:
+                continue
+            kind = table.schema.field(column).type if column in table.column_names else None
+            width = kind.list_size if isinstance(kind, pa.FixedSizeListType) else None
+            if width != expected:
+                raise ValueError(
+                    f"{self.folder / MANIFEST} says {stored} points a shape, but {column} of {file} holds {width} numbers a row, "
+                    f"not {expected}: the manifest was edited or is another dataset's; remove the folder and prepare it again"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the maps: another process opens its own."""

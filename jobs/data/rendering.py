@@ -16,11 +16,15 @@ from jobs.data.splat import ELEVATION, FILL, png
 WINDOWS = {"libEGL.so.1": "vtkEGLRenderWindow", "libOSMesa.so.8": "vtkOSOpenGLRenderWindow"}  # in this order
 
 
+class Unrenderable(ValueError):
+    """No view can be drawn on this machine, whatever the mesh."""
+
+
 def views(triangles: NDArray[np.float64], angles: Iterable[float], size: int, colour: tuple[float, ...]) -> list[bytes]:
     """One PNG (RGBA, white and transparent behind) an azimuth in radians, of triangles [T, 3, 3] in the unit ball, y up.
 
     Orthographic, flat shading by the faces themselves (files' normals are often missing or wrong), both sides lit.
-    Raises ValueError when neither EGL nor OSMesa is installed.
+    Raises Unrenderable when neither EGL nor OSMesa is installed.
     """
     import pyvista
 
@@ -61,7 +65,7 @@ def _window() -> str:
         except OSError:
             continue
         return window
-    raise ValueError(
+    raise Unrenderable(
         "meshes are rendered through EGL or OSMesa and neither is installed: on Debian or Ubuntu `apt-get install libegl1 libgl1-mesa-dri` "
         "(or libosmesa6), or prepare with data.views=0 for evaluation only"
     )

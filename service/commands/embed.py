@@ -25,16 +25,22 @@ def embed(
     """Write the features of a dataset, one row a shape."""
     if not source.exists():
         raise ValueError(f"SOURCE: there is no {source}; name a prepared dataset or a folder of clouds and meshes")
+    from service.mlflow_runs import QUICK, check_answers
+
     local = Path(model).exists()
     with nullcontext(None) if local else _tracking(state) as uri:
         where = str(Path(model).resolve()) if local else model
         paths = (str(source.resolve()), str(out.resolve()))
-        run_module("embed", where, *paths, "--points", str(points), env={"MLFLOW_TRACKING_URI": uri} if uri else {})
+        env = {name: value for name, value in QUICK.items() if name not in os.environ}
+        if uri:
+            check_answers(uri)
+            env["MLFLOW_TRACKING_URI"] = uri
+        run_module("embed", where, *paths, "--points", str(points), env=env)
 
 
-def _tracking(state: Path | None) -> AbstractContextManager[str | None]:
+def _tracking(state: Path | None) -> AbstractContextManager[str]:
     """The MLflow there is: the environment's, that of `up`, or the embedded one started for this command alone."""
     from service.home import Home
     from service.registry import tracking_server
 
-    return nullcontext(None) if os.environ.get("MLFLOW_TRACKING_URI") else tracking_server(Home.find(state))
+    return tracking_server(Home.find(state))

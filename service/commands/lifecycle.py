@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 def up(
     cpus: Annotated[int | None, typer.Option(help="Cores that Ray may give.", min=1, show_default="all")] = None,
-    ray_port: Annotated[int | None, typer.Option(help="Of the job server and dashboard.", show_default="a free one")] = None,
-    mlflow_port: Annotated[int | None, typer.Option(help="Of MLflow.", show_default="a free one")] = None,
+    ray_port: Annotated[
+        int | None, typer.Option(help="Of the job server and dashboard.", min=1, max=65535, show_default="a free one")
+    ] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="Of MLflow.", min=1, max=65535, show_default="a free one")] = None,
     at_once: Annotated[int | None, typer.Option(help="Pipelines that the submitter lets run together.", min=1, show_default="2")] = None,
     as_json: AsJson = False,
     state: State = None,

@@ -26,13 +26,14 @@ def reproduce(
     from service.home import Home, project_tree
     from service.launch import check, queue
     from service.ledger import Ledger
-    from service.mlflow_runs import Runs
+    from service.mlflow_runs import Runs, check_answers
     from service.registry import origin, tracking_server
     from service.session import hold
     from service.working_dir import code_digest
 
     console, home = Console(stderr=as_json), Home.find(state)
     with tracking_server(home) as uri:
+        check_answers(uri)
         first = origin(model, Runs(uri))
     console.print(f"{first.name} version {first.version} was made by {first.pipeline}", highlight=False)
     if first.code and first.code != code_digest(project_tree()):

@@ -83,6 +83,19 @@ def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
     assert find_cluster(tmp_path) is None
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"owner": "up", "servers": {"ray": 3}}', "\x00\x00"])
+def test_a_broken_state_file_is_named_with_the_way_out(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "cluster" / "cluster.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"{path}.* Delete it"):
+        find_cluster(tmp_path)
+    with pytest.raises(ValueError, match="Delete it"):
+        start_cluster(tmp_path, survives=False)
+    path.unlink()
+    assert find_cluster(tmp_path) is None
+
+
 def test_a_server_that_ends_while_starting_shows_the_end_of_its_log(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('no such database'); raise SystemExit(3)"]
     server = start("the thing", command, {}, tmp_path / "thing.log", 0, survives=False, grace=1)

@@ -34,6 +34,8 @@ def source(tmp_path: Path) -> Path:
     trimesh.creation.icosphere().export(folder / "deep/e.ply")
     np.save(folder / "nan.npy", np.full((90, 3), np.nan))
     (folder / "broken.off").write_text("OFF\n8 6 0\n0 0 0\n")
+    for name in ("empty.npy", "empty.txt"):
+        (folder / name).touch()
     (folder / "notes.md").write_text("not a shape")
     return folder
 
@@ -51,6 +53,7 @@ def test_every_readable_file_becomes_a_row_and_the_rest_is_said(
     said = capsys.readouterr().out
     assert "skipped nan.npy: 90 of 90 points are not finite" in said
     assert "skipped broken.off: is cut short" in said
+    assert "skipped empty.npy: the file is empty" in said and "skipped empty.txt: the file is empty" in said
 
 
 def test_the_same_folder_gives_the_same_features(model: str, source: Path, tmp_path: Path) -> None:
@@ -71,6 +74,34 @@ def test_a_cloud_is_brought_to_the_unit_ball_first(model: str, tmp_path: Path) -
         embed(model, folder / name, tmp_path / f"{name}.parquet", points=64)
         features.append(np.stack(pyarrow.parquet.read_table(tmp_path / f"{name}.parquet").column("feature").to_numpy()))
     np.testing.assert_allclose(features[0], features[1], atol=1e-4)
+
+
+def test_an_output_that_cannot_be_written_is_said_before_the_model_is_loaded(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.parquet").mkdir()
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "folder.parquet", tmp_path / "file" / "f.parquet"):
+        with pytest.raises(ValueError, match=f"{out} cannot be written"):
+            embed("models:/never-asked-for/1", source, out, points=64)
+
+
+def test_nothing_is_left_beside_the_output(model: str, source: Path, tmp_path: Path) -> None:
+    embed(model, source, tmp_path / "out" / "f.parquet", points=64)
+    with pytest.raises(ValueError, match="holds no shape"):
+        (tmp_path / "empty").mkdir()
+        embed(model, tmp_path / "empty", tmp_path / "out" / "g.parquet", points=64)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["f.parquet"]
+
+
+def test_a_folder_that_holds_no_model_is_named_alone(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{source} holds no MLmodel file") as error:
+        embed(str(source), source, tmp_path / "f.parquet", points=64)
+    assert "sqlite" not in str(error.value)
+
+
+def test_too_few_points_for_the_encoder_point_at_the_option(source: Path, tmp_path: Path) -> None:
+    packaging.save(tmp_path / "m", Backbone(name="dgcnn", k=20), build_backbone("dgcnn", k=20).state_dict())
+    with pytest.raises(ValueError, match=r"choose k between 1 and 8.*--points"):
+        embed(str(tmp_path / "m"), source, tmp_path / "f.parquet", points=8)
 
 
 @pytest.mark.parametrize("folder", ["missing", "empty"])

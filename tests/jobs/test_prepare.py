@@ -123,6 +123,52 @@ def test_a_folder_with_other_files_is_not_written_to(tmp_path: Path) -> None:
     assert files(tmp_path) == {"thesis.tex": b"ten years of work"}
 
 
+def test_a_damaged_dataset_among_other_files_is_left_as_it_is(tmp_path: Path) -> None:
+    prepare(config(tmp_path / "a"))
+    (tmp_path / "a/thesis.tex").write_text("ten years of work")
+    prepare(config(tmp_path / "a"))  # whole: it is only checked
+    (tmp_path / "a/shard-00000.arrow").write_bytes(b"damaged")
+    before = files(tmp_path / "a")
+    with pytest.raises(ValueError, match=r"holds other files \(thesis.tex\)"):
+        prepare(config(tmp_path / "a"))
+    assert files(tmp_path / "a") == before
+
+
+def test_a_target_that_is_a_file_is_refused_and_nothing_written_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(ValueError, match="a is a file, not a folder"):
+        prepare(config(tmp_path / "a"))
+    assert files(tmp_path) == {"a": b"a file"}
+
+
+def test_a_reader_that_fails_in_an_unforeseen_way_costs_one_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(item: Item, cfg: Synthetic) -> Shape:
+        return synthetic.read(item, cfg) if item.id != synthetic.list_items(cfg)[3].id else len(None)  # type: ignore[arg-type, return-value]
+
+    monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], read=read))
+    manifest, _ = prepare(config(tmp_path / "a"))
+    assert manifest["rejects"] == 1
+    assert "cannot be read (TypeError: object of type 'NoneType'" in (tmp_path / "a/rejects.jsonl").read_text()
+
+
+def test_an_interrupted_command_says_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(names.ENV_DATA_CONFIG, config(tmp_path / "a").model_dump_json())
+    monkeypatch.setattr(job, "build_shard", _interrupted)
+    with pytest.raises(SystemExit) as end:
+        job.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "prepare: interrupted: finished shards are kept; the same command goes on\n"
+
+
+def test_a_dataset_without_validation_shapes_says_so(tmp_path: Path) -> None:
+    for number in range(2):
+        write_cloud(tmp_path / "raw", "0001", f"{number}", cloud(number))
+    _, lines = prepare(ShapenetRender(kind="shapenet-render", source=tmp_path / "raw", target=tmp_path / "a", points=40))
+    assert [line.split(":")[0] for line in lines if line.startswith("no ")] == ["no validation shape", "no test shape"]
+
+
 def test_progress_is_shown_to_the_end(tmp_path: Path) -> None:
     _, lines = prepare(config(tmp_path / "a"))
     assert any(line.startswith("34/34 shapes, ") and line.endswith(" s left") for line in lines)
@@ -164,6 +210,18 @@ def test_a_source_of_nothing_but_broken_files_is_an_error_with_the_first_reason(
     (tmp_path / "raw/chair/a.off").write_text("")
     with pytest.raises(ValueError, match=r"none of the 1 shapes can be used: .*rejects.jsonl says why .*the file is empty"):
         prepare(Meshes(kind="meshes", source=tmp_path / "raw", target=tmp_path / "a", views=0))
+
+
+def test_a_mesh_whose_name_is_not_utf8_is_a_reject_and_the_rest_is_prepared(tmp_path: Path) -> None:
+    (tmp_path / "raw/chair").mkdir(parents=True)
+    mesh = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 {} 0\n3 0 1 2\n"
+    (tmp_path / "raw/chair/a.off").write_text(mesh.format(1))
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/raw/chair/b\xff.off")).write_text(mesh.format(2))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    manifest, _ = prepare(Meshes(kind="meshes", source=tmp_path / "raw", target=tmp_path / "a", views=0, points=32))
+    assert manifest["rejects"] == 1 and PreparedDataset(tmp_path / "a", None).ids == ["chair/a.off"]
 
 
 def test_a_class_with_one_shape_goes_to_train(tmp_path: Path) -> None:
@@ -246,6 +304,8 @@ def test_the_name_is_the_sections_else_the_source_folders_else_the_kind(tmp_path
     assert name_of(config(tmp_path / "a")) == "synthetic"
     assert name_of(config(tmp_path / "a", name="probe-set")) == "probe-set"
     for source, name in (("ModelNet40", "modelnet40"), ("ShapeNet Core.v2_1/", "shapenet-core-v2_1"), ("a/b/..", "a")):
+        assert name_of(Meshes(kind="meshes", source=tmp_path / source)) == name
+    for source, name in (("мой mesh дир", "mesh"), ("__x", "x"), ("y" * 60, "y" * 41), ("дир", "meshes")):
         assert name_of(Meshes(kind="meshes", source=tmp_path / source)) == name
     assert name_of(ShapenetRender(kind="shapenet-render", source=Path("/"))) == "shapenet-render"
 

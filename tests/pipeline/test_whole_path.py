@@ -72,7 +72,7 @@ def test_storage_keeps_the_last_two_checkpoints_and_the_best(done: tuple[Adacros
 
 def test_the_candidate_embeds_like_the_best_checkpoint(done: tuple[Adacrossnet, str]) -> None:
     command, _ = done
-    data = next((command.folder / "runs/storage/data").iterdir())
+    data = next(path for path in (command.folder / "runs/storage/data").iterdir() if path.is_dir())
     command("embed", "models:/adacrossnet-dgcnn@candidate", str(data), "features.parquet")
     table = pyarrow.parquet.read_table(command.folder / "features.parquet")
     dataset = PreparedDataset(data, None)

@@ -84,6 +84,30 @@ def test_submit_to_a_cluster_that_went_away_queues_nothing(tmp_path: Path) -> No
     assert json.loads(_call("list", "--json", cwd=tmp_path).stdout) == []
 
 
+@pytest.mark.parametrize("command", [["embed", "models:/encoder/1", ".", "out.parquet"], ["reproduce", "encoder/1"]])
+def test_an_mlflow_that_is_away_is_said_at_once(command: list[str], tmp_path: Path) -> None:
+    begun = time.monotonic()
+    done = _call(*command, cwd=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert (done.returncode, "error: MLflow at http://127.0.0.1:9 does not answer" in done.stderr) == (1, True)
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize(("option", "port", "bound"), [("--ray-port", "-1", "equal to 1"), ("--mlflow-port", "65536", "equal to 65535")])
+def test_a_port_that_cannot_be_is_refused(option: str, port: str, bound: str, tmp_path: Path) -> None:
+    done = _call("up", option, port, cwd=tmp_path)
+    assert (done.returncode, option in done.stderr, bound in done.stderr) == (2, True, True)
+
+
+@pytest.mark.parametrize("command", [["status"], ["down"], ["run", "tiny.yaml"]])
+def test_a_broken_state_file_is_an_error_that_says_what_to_delete(command: list[str], tmp_path: Path) -> None:
+    _write(tmp_path)
+    (tmp_path / "runs" / "cluster").mkdir(parents=True)
+    (tmp_path / "runs" / "cluster" / "cluster.json").write_text("{")
+    done = _call(*command, cwd=tmp_path)
+    assert (done.returncode, done.stderr.startswith("error: "), "cluster.json" in done.stderr) == (1, True, True)
+    assert "Delete it" in done.stderr
+
+
 def test_config_check_and_schema(tmp_path: Path) -> None:
     path = _write(tmp_path)
     assert "fits. tiny, digest" in _call("config", "check", str(path), cwd=tmp_path).stdout

@@ -46,6 +46,25 @@ def test_an_unknown_id_names_the_nearest(empty: Ledger) -> None:
         empty.get("quickstart-20250101-abcdee")
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("sqlite:///{folder}/text.txt", "file is not a database"),
+        ("nosuch://u:secret@host/db", "dialects:nosuch"),
+        ("postgresql+nosuch://u:secret@host/db", "postgresql.nosuch"),
+        ("sqlite+pysqlcipher:///x", "pysqlcipher3', its driver"),
+        ("postgresql://u:sec@ret@host:port/db", "port"),
+        ("no url", "Could not parse"),
+    ],
+)
+def test_a_ledger_that_cannot_be_opened_is_named_without_its_password(url: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("this is no database, " * 50)
+    with pytest.raises(ValueError, match="ADACROSSNET_LEDGER") as raised:
+        Ledger(url.format(folder=tmp_path))
+    assert reason in str(raised.value)
+    assert "sec" not in str(raised.value)
+
+
 def test_an_attempt_recorded_twice_at_once_is_recorded_once(empty: Ledger) -> None:
     empty.add("p-1", "p", {}, ("prepare",), UP, EMBEDDED)
     stage = empty.get("p-1").stages[0]

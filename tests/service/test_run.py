@@ -82,6 +82,7 @@ def test_ctrl_c_stops_the_job_cancels_the_pipeline_and_ends_every_process(place:
     assert _left(processes) == []
     row = own_ledger.get(pipeline)
     assert [row.state, *(stage.state for stage in row.stages[:2])] == [CANCELLED, SUCCEEDED, CANCELLED]
+    assert row.message == "cancelled by Ctrl-C"
 
 
 @pytest.mark.soak

@@ -58,12 +58,32 @@ def test_an_unknown_key_names_the_nearest_valid_one(tmp_path: Path, text: str, k
         ("data: {kind: synthetic}\ndata: {kind: synthetic}", "line 2: the key 'data' is written twice"),
         ("data: {kind: synthetic", "not valid YAML"),
         ("- a list", "not a mapping"),
+        ("data: {kind: synthetic}\n? [a, b]\n: 1", "line 2: a key is a list or a mapping"),
+        ("data: {kind: synthetic}\n{a: 1}: 1", "line 2: a key is a list or a mapping"),
+        ("data: {kind: synthetic}\nname: 2024-13-01", "not valid YAML"),
+        ("data: {kind: synthetic}\npretrain:", "pretrain: is empty; remove the line or give it fields"),
+        ("data:", "data: is empty; remove the line or give it fields"),
+        ("data: {kind: mesh}", "did you mean 'meshes'?"),
     ],
 )
 def test_a_wrong_value_names_its_field(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         load(write(tmp_path, text))
     assert said in str(error.value)
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(b"data: {kind: synthetic} # \xff")
+    with pytest.raises(ConfigError, match=r"run\.yaml: is not UTF-8 text \(invalid start byte at byte 26\)"):
+        load(path)
+
+
+def test_merge_keys_bring_in_values_that_a_section_may_override(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "data: &a {kind: synthetic, shapes: 40, seed: 3}\nprobe: &b {<<: *a, shapes: 20}"))
+    assert (config.data.seed, config.probe.seed, config.probe.shapes) == (3, 3, 20)  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="line 2: the key 'seed' is written twice"):
+        load(write(tmp_path, "data: &a {kind: synthetic}\nprobe: {<<: *a, seed: 1, seed: 2}"))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

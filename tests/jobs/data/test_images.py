@@ -103,3 +103,10 @@ def test_a_broken_png_is_a_value_error_that_names_the_way_out(damage) -> None:  
 
 def test_the_side_is_read_from_the_header() -> None:
     assert side(picture(0, 137)[:100]) == 137
+
+
+def test_grey_of_16_bits_becomes_8_bits_and_not_white() -> None:
+    deep = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    buffer = io.BytesIO()
+    Image.fromarray(deep).save(buffer, format="PNG")
+    assert np.array_equal(decode(buffer.getvalue()), np.repeat(np.arange(256).reshape(16, 16, 1), 3, 2))

@@ -29,13 +29,16 @@ def write(source: Path, name: str, text: str) -> Path:
 def test_the_folders_say_class_and_split(tmp_path: Path) -> None:
     for name in ("chair/train/a.off", "chair/test/b.OFF", "chair/validation/c.stl", "lamp/d.obj"):
         write(tmp_path, name, GOOD)
-    write(tmp_path, "chair/readme.txt", "not a mesh")
+    for name in ("chair/readme.txt", "chair/.ipynb_checkpoints/a.off", "lamp/._d.obj", "__MACOSX/lamp/d.obj", "lamp/__MACOSX/d.obj"):
+        write(tmp_path, name, "left behind")
+    write(tmp_path, "lamp/TEST/e.off", GOOD)
     found = {(item.id, item.category, item.split) for item in meshes.list_items(config(tmp_path))}
     assert found == {
         ("chair/train/a.off", "chair", "train"),
         ("chair/test/b.OFF", "chair", "test"),
         ("chair/validation/c.stl", "chair", "val"),
         ("lamp/d.obj", "lamp", None),
+        ("lamp/TEST/e.off", "lamp", "test"),
     }
 
 
@@ -46,6 +49,9 @@ def test_a_folder_laid_out_another_way_is_an_error_that_says_how(tmp_path: Path)
         meshes.list_items(config(tmp_path))
     write(tmp_path / "one", "train/chair/a.off", GOOD)
     with pytest.raises(ValueError, match=r"the layout is <class>/<split>/, not <split>/<class>/"):
+        meshes.list_items(config(tmp_path / "one"))
+    write(tmp_path / "one", "docs/readme.txt", "not a mesh")
+    with pytest.raises(ValueError, match=r"one holds train: the layout is <class>/<split>/"):
         meshes.list_items(config(tmp_path / "one"))
     write(tmp_path / "two", "chair/old/a.off", GOOD)
     with pytest.raises(ValueError, match=r"a class folder holds meshes, or the folders train, test"):
@@ -60,6 +66,13 @@ def test_a_folder_laid_out_another_way_is_an_error_that_says_how(tmp_path: Path)
         GOOD.replace("OFF\n", "OFF "),
         f"# made by hand\nOFF\n# counts\n4 4 0\n\n{VERTICES}\n{FACES}",
         GOOD.replace("\n", "\r\n"),
+        GOOD.replace("OFF\n", "off "),
+        GOOD.replace("\n", "\r"),
+        GOOD.replace("4 4 0\n", "4 4\n"),
+        GOOD.replace("\n", " "),  # one line
+        GOOD.replace("1 0 0\n0 2 0\n", "1 0\n0 0 2\n0 "),  # a vertex over two lines
+        GOOD.replace("3 0 1 2\n3 0 1 3\n", "3 0 1 2 3 0 1 3\n"),  # two faces on a line
+        GOOD.replace("3 0 1 2\n", "3 0 1 2 255 0 0\n").replace("OFF", "COFF").replace("1 0 0\n", "1 0 0\n\n"),  # a coloured face
         f"OFF\n5 6 0\n{VERTICES}9 9 9\n{FACES}3 0 0 1\n3 1 1 1\n",  # degenerate faces, a vertex in no face
     ],
 )
@@ -76,19 +89,47 @@ def test_dirty_off_files_give_the_same_surface(tmp_path: Path, text: str) -> Non
         ("solid a\n", "is no OFF file"),
         ("OFF\n", "does not give the numbers of vertices and faces"),
         ("OFF\nfour 4 0\n", "does not give the numbers of vertices and faces: 'four 4 0'"),
-        (GOOD[: GOOD.index("3 0 2 3")], "is cut short: 4 vertices and 4 faces declared, 6 lines found"),
-        (GOOD[:-4], "is cut short within its last face: '3 1'"),
+        (GOOD[: GOOD.index("3 0 2 3")], "is cut short: 4 faces declared, 2 whole ones found"),
+        (GOOD[:-4], "is cut short: 4 faces declared, 3 whole ones found"),
         (GOOD.replace("1 0 0", "nan 0 0"), "3 of 4 faces have a corner that is not finite"),
         (GOOD.replace("1 0 0", "1e300 0 0"), "too large"),
-        (GOOD.replace("1 0 0", "one 0 0"), "cannot be read as a mesh"),
-        (GOOD.replace("3 1 2 3", "3 1 2 9"), "cannot be read as a mesh .*outside the range"),
-        (f"OFF\n4 0 0\n{VERTICES}", "cannot be read as a mesh|holds no faces"),
+        (GOOD.replace("1 0 0", "one 0 0"), "a vertex holds something that is no number"),
+        (GOOD.replace("3 1 2 3", "3 1 2 9"), "a face names a vertex outside the range 0 to 3"),
+        (f"OFF\n4 0 0\n{VERTICES}", "holds no faces"),
+        ("OFF\n-4 -4 0\n", "negative numbers: -4 vertices and -4 faces"),
+        ("OFF\n4 4 0\n0 0 0\n", "is cut short: 4 vertices declared, numbers for 1 found"),
+        (GOOD.replace("1 0 0\n", "1 0\n"), "begins with '0', not with its number of corners"),  # a number is missing
+        (GOOD.replace("3 1 2 3", "3 1 2 x"), "no vertex number"),
+        (GOOD.replace("3 1 2 3", "3 1 2 99999999999999999999"), "no vertex number"),
+        ("OFF BINARY\n", "does not give the numbers"),
         (f"OFF\n4 2 0\n{VERTICES}3 0 0 1\n3 1 1 1\n", "none of its 2 faces has an area"),
     ],
 )
 def test_a_broken_off_file_is_rejected_with_its_reason(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(Reject, match=reason):
         meshes.load_triangles(write(tmp_path, "a.off", text))
+
+
+def test_polygons_of_several_sizes_in_one_file_are_fans_in_the_files_order(tmp_path: Path) -> None:
+    ring = np.stack([np.cos(np.arange(8) * np.pi / 4), np.sin(np.arange(8) * np.pi / 4), np.zeros(8)], 1)
+    faces = [range(8), range(5), (0, 1, 2), (0, 2, 4, 6), (0, 1)]
+    lines = [" ".join(map(repr, map(float, corner))) for corner in ring] + [f"{len(f)} {' '.join(map(str, f))} 9 9 9" for f in faces]
+    triangles = meshes.load_triangles(write(tmp_path, "a.off", "OFF\n8 5 0\n" + "\n".join(lines)))
+    expected = [ring[[face[0], face[at], face[at + 1]]] for face in map(list, faces) for at in range(1, len(face) - 1)]
+    assert np.array_equal(triangles, expected)
+
+
+def test_a_file_name_that_is_not_utf8_is_a_reject_that_shows_its_bytes(tmp_path: Path) -> None:
+    write(tmp_path, "chair/a.off", GOOD)
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/chair/b\xff.off")).write_text(GOOD)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    cfg = config(tmp_path, views=0)
+    _, item = meshes.list_items(cfg)
+    assert item.id == r"chair/b\xff.off"
+    with pytest.raises(Reject, match=r"is not UTF-8: b'.*/chair/b\\xff\.off'; rename it"):
+        meshes.read(item, cfg)
 
 
 @pytest.mark.parametrize("suffix", ["off", "obj", "ply", "stl", "glb"])

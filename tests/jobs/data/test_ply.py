@@ -33,6 +33,22 @@ def test_vertices_equal_what_plyfile_reads(tmp_path: Path, text: bool, order: st
 
 
 @pytest.mark.parametrize(
+    "data",
+    [
+        HEAD + b"\n1 2 3\n  \n4 5 6\n\n",
+        (HEAD + b"1 2 3\n4 5 6\n").replace(b"\n", b"\r\n"),
+        (HEAD + b"1 2 3\n4 5 6\n").replace(b"\n", b"\r"),
+        HEAD.replace(b"element vertex", b"comment not the end_header\nelement vertex") + b"1 2 3\n4 5 6",
+        HEAD.replace(b"ascii", b"binary_little_endian") + np.arange(1, 7, dtype="<f4").tobytes(),
+    ],
+)
+def test_blank_lines_other_line_ends_and_comments_change_nothing(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.ply"
+    path.write_bytes(data)
+    assert np.array_equal(read_vertices(path), [[1, 2, 3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "is empty"),
@@ -42,6 +58,7 @@ def test_vertices_equal_what_plyfile_reads(tmp_path: Path, text: bool, order: st
         (HEAD + b"1 2 3\n", "is cut short: 2 vertices"),
         (HEAD + b"1 2 3\n4 five 6\n", "something that is no number"),
         (HEAD.replace(b"ascii", b"binary_little_endian") + b"\0" * 23, "is cut short: 2 vertices of 12 bytes declared, 23 bytes found"),
+        (HEAD.replace(b"ascii", b"binary_little_endian").replace(b"vertex 2", b"vertex -300"), "declares -300 vertices"),
         (HEAD.replace(b"ascii", b"morse"), "header cannot be understood: 'format morse"),
         (HEAD.replace(b"property float z\n", b""), "lacks the format, the vertices or their x, y and z"),
         (HEAD.replace(b"float y", b"float x"), "lacks|twice"),

@@ -114,3 +114,18 @@ def test_an_edited_checksum_is_found_by_the_digest(small: Path, tmp_path: Path) 
     edit(folder, digest="0" * 64)
     with pytest.raises(ValueError, match="its digest is not that of its checksums"):
         check_shards(folder)
+
+
+def test_a_manifest_with_another_number_of_points_is_refused_and_not_read_scrambled(small: Path, tmp_path: Path) -> None:
+    folder = copy_of(small, tmp_path)
+    edit(folder, points=64)
+    with pytest.raises(ValueError, match=r"manifest.json says 64 points a shape, but points of shard-00000.arrow holds 384 numbers a row"):
+        PreparedDataset(folder, None)
+
+
+def test_a_manifest_without_its_keys_is_refused_naming_them(small: Path, tmp_path: Path) -> None:
+    folder = copy_of(small, tmp_path)
+    values = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({key: values[key] for key in values if key not in ("points", "digest")}))
+    with pytest.raises(ValueError, match=r"manifest.json lacks digest, points: it was edited"):
+        PreparedDataset(folder, None)

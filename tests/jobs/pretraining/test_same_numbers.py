@@ -1,7 +1,7 @@
 """A run is a function of (code, data, config, seed): the same curve and features on one, two and three ranks, and after a kill.
 
 PointNet in float32; DGCNN in float64, because its neighbour sets flip under float32 noise. 10 shapes a batch over 3 ranks do not
-divide evenly. Twenty steps each.
+divide evenly. More than twenty steps each.
 """
 import json
 import os
@@ -25,7 +25,7 @@ MODELS = {
 # Adam divides by the gradient's own size, so float32 noise of the summation order grows with the steps: 1e-5 at first, below 1% at the end.
 TOLERANCE = {"pointnet": 1e-2, "dgcnn": 1e-7}
 FIRST_STEPS, FIRST_TOLERANCE = 3, 1e-4
-EPOCHS, STEPS = 2, 20
+EPOCHS, STEPS = 2, 22
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Outcome:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    section = {"kind": "synthetic", "shapes": 200, "points": 48, "views": 1, "image_size": 32, "target": str(folder)}
+    section = {"kind": "synthetic", "shapes": 208, "points": 48, "views": 1, "image_size": 32, "target": str(folder)}
     prepare(check_data(section, "test"), say=lambda line: None, parallel=False)
     return folder
 
@@ -90,7 +90,7 @@ def test_one_two_and_three_ranks_and_a_killed_and_resumed_run_give_the_same_numb
     assert not passed_over
     second = train(config, folder, 1, resume=resume)  # on another number of ranks than it began with
     same(one, Outcome({**first.curve, **second.curve}, second.features), near)
-    assert min(second.curve) == 11  # it went on, it did not begin again
+    assert min(second.curve) == 12  # it went on, it did not begin again
 
 
 def same(one: Outcome, other: Outcome, near: float) -> None:
