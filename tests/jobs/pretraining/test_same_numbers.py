@@ -37,7 +37,7 @@ class Outcome:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    section = {"kind": "synthetic", "shapes": 208, "points": 48, "views": 1, "image_size": 32, "target": str(folder)}
+    section = {"kind": "synthetic", "shapes": 224, "points": 48, "views": 1, "image_size": 32, "target": str(folder)}
     prepare(check_data(section, "test"), say=lambda line: None, parallel=False)
     return folder
 
