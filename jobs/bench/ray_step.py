@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.config import Pipeline, check
 
-SHAPES, EPOCHS, WARM_UP = 96, 5, 6  # WARM_UP: first steps left out, while caches and allocators settle
+SHAPES, EPOCHS, WARM_UP = 320, 2, 6  # WARM_UP: first steps left out, while caches and allocators settle
 
 
 def measure(rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _through_ray(folder: Path, out: Path) -> None:
     from ray.train import LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=200_000_000)
     TorchTrainer(
         lambda: _run(folder, out),
         scaling_config=ScalingConfig(num_workers=1),
