@@ -5,13 +5,20 @@ import socket
 from contextlib import ExitStack
 
 
-def free_ports(count: int) -> list[int]:
-    """`count` different ports that nobody listens on now."""
+# Ray's head binds these whatever it is told (the metrics of its autoscaler and dashboard), after we have chosen ours.
+RAYS_OWN = frozenset({44217, 44227})
+
+
+def free_ports(count: int, taken: frozenset[int] = RAYS_OWN) -> list[int]:
+    """`count` different ports that nobody listens on now and that are not `taken`."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
+        found: list[int] = []
+        while len(found) < count:
+            one = stack.enter_context(socket.socket())
             one.bind(("", 0))  # all interfaces: Ray binds some of its servers there
-        return [one.getsockname()[1] for one in sockets]
+            if (port := one.getsockname()[1]) not in taken:
+                found.append(port)
+        return found
 
 
 def claim(port: int | None, what: str, option: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import requests
 
-from cluster.ports import claim, free_ports
+from cluster.ports import RAYS_OWN, claim, free_ports
 from cluster.server import Server, start, wait_until
 
 _OBJECT_STORE_BYTES = 200_000_000
@@ -22,7 +22,7 @@ def start_head(folder: Path, temp: Path, cpus: int, port: int | None, survives: 
     Raises ValueError when the port is taken.
     """
     dashboard = claim(port, "the Ray job server", "--ray-port")
-    gcs, client, metrics, agent, agent_grpc, runtime_env = free_ports(6)
+    gcs, client, metrics, agent, agent_grpc, runtime_env = free_ports(6, RAYS_OWN | {dashboard})
     command = [
         sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats",
         f"--port={gcs}", "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
