@@ -4,7 +4,6 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack
 
-
 # Ray's head binds these whatever it is told (the metrics of its autoscaler and dashboard), after we have chosen ours.
 RAYS_OWN = frozenset({44217, 44227})
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import statistics
 import subprocess
 import sys
@@ -95,7 +96,7 @@ def _through_ray(folder: Path, out: Path) -> None:
     from ray.train import LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=200_000_000)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=200_000_000)
     TorchTrainer(
         lambda: _run(folder, out),
         scaling_config=ScalingConfig(num_workers=1),
