@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from jobs.config.sections import Cluster, Data, Evaluate, Prepared, Pretrain, Strict, Tracking
 
 STAGES = ("prepare", "pretrain", "evaluate", "register")
+WITH_NEIGHBOURS = ("dgcnn", "rpc")  # backbones on a graph of k nearest neighbours
+RPC_POINTS = 256  # points that rpc groups as sharp, and as gentle
 
 
 class Pipeline(Strict):
@@ -27,10 +29,16 @@ class Pipeline(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Pipeline:
         pretrain = self.pretrain
-        if pretrain.backbone.name == "dgcnn" and pretrain.backbone.k > min(pretrain.points, self.evaluate.points):
+        fewest = min(pretrain.points, self.evaluate.points)
+        if pretrain.backbone.name in WITH_NEIGHBOURS and pretrain.backbone.k > fewest:
             raise ValueError(
                 f"pretrain.backbone.k is {pretrain.backbone.k}, more than the points of a cloud "
                 f"(pretrain.points {pretrain.points}, evaluate.points {self.evaluate.points}): lower k or raise the points"
+            )
+        if pretrain.backbone.name == "rpc" and fewest < RPC_POINTS:
+            raise ValueError(
+                f"rpc groups {RPC_POINTS} sharp and {RPC_POINTS} gentle points of a cloud (pretrain.points {pretrain.points}, "
+                f"evaluate.points {self.evaluate.points}): raise both to at least {RPC_POINTS}, or choose another backbone"
             )
         if pretrain.batch < self.cluster.workers:
             raise ValueError(

@@ -72,8 +72,10 @@ Data = Annotated[Prepared | Synthetic | Meshes | ShapenetRender, Field(discrimin
 class Backbone(Strict):
     """The point-cloud encoder."""
 
-    name: Literal["dgcnn", "pointnet"] = "dgcnn"  # dgcnn: Wang et al. 2019; pointnet: Qi et al. 2017
-    k: Annotated[int, Field(ge=1)] = 20  # nearest neighbours of an EdgeConv (dgcnn)
+    # dgcnn: Wang et al. 2019; pointnet: Qi et al. 2017; rpc: Ren et al. 2022, clouds of 256 points or more, published with k = 30;
+    # _partseg: the variants that segmentation fine-tunes
+    name: Literal["dgcnn", "pointnet", "pointnet_partseg", "rpc"] = "dgcnn"
+    k: Annotated[int, Field(ge=1)] = 20  # nearest neighbours of an EdgeConv (dgcnn, rpc)
 
 
 class Image(Strict):

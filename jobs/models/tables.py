@@ -7,14 +7,21 @@ from torch import nn
 
 from .dgcnn import DGCNN
 from .pointnet import PointNet
+from .pointnet_partseg import PointNetPartSeg
 from .resnet import ResNet, resnet18, resnet50
+from .rpc import RPC
 
-BACKBONES: dict[str, Callable[[int], nn.Module]] = {"dgcnn": DGCNN, "pointnet": lambda k: PointNet()}
+BACKBONES: dict[str, Callable[[int], nn.Module]] = {
+    "dgcnn": DGCNN,
+    "pointnet": lambda k: PointNet(),
+    "pointnet_partseg": lambda k: PointNetPartSeg(),
+    "rpc": RPC,
+}
 TOWERS: dict[str, Callable[[int], ResNet]] = {"resnet18": resnet18, "resnet50": resnet50}
 
 
 def build_backbone(name: str, k: int) -> nn.Module:
-    """The point encoder: points_BNC -> feat_BD, its width in `.feature_dim`. `k` neighbours matter to dgcnn alone."""
+    """The point encoder: points_BNC -> feat_BD, its width in `.feature_dim`. `k` neighbours matter to dgcnn and rpc."""
     if name not in BACKBONES:
         raise ValueError(f"no backbone is called {name!r}; there are {', '.join(sorted(BACKBONES))}")
     return BACKBONES[name](k)

@@ -13,7 +13,7 @@ from jobs import packaging
 from jobs.config.sections import Backbone
 from jobs.models.tables import BACKBONES, build_backbone
 
-POINTS = np.random.default_rng(0).normal(size=(5, 40, 3)).astype(np.float32)
+POINTS = np.random.default_rng(0).normal(size=(5, 260, 3)).astype(np.float32)
 
 ALONE = """
 import sys
