@@ -2,16 +2,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mlflow import MlflowClient
 
 from jobs.config import names
+from jobs.config.sections import Evaluate
 from jobs.data.loading import check_evaluable
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures
-from jobs.evaluation.features import calibrate_batchnorm, encode_with, split_features
+from jobs.evaluation.features import Encode, calibrate_batchnorm, encode_with, split_features
 from jobs.evaluation.svm import Result, evaluate, score_at
 from jobs.packaging import load_encoder
 from jobs.pretraining.step import build_model
@@ -29,44 +32,62 @@ def evaluate_stage(stage: Stage) -> None:
     config, settings = stage.config, stage.config.evaluate
     probe = config.probe_data.target
     assert probe is not None
-    check_shards(probe)
-    check_evaluable(probe, settings.points)
-    manifest = PreparedDataset(probe, None).manifest
-    splits = {name: PreparedDataset(probe, name) for name in SPLITS if manifest["splits"].get(name, {}).get("count")}
+    manifest, splits = probed(probe, settings.points)
     stage.tag({names.TAG_DATA: manifest["digest"]})
     model_id = stage.facts_of("pretrain")["model_id"]
+    found, confusion = compare(
+        lambda: load_encoder(f"models:/{model_id}").predict,
+        lambda: build_model(config.pretrain, config.seed).encoder,
+        splits,
+        settings,
+        len(manifest["categories"]),
+        stage.say,
+    )
+    if confusion is not None:
+        title = f"Linear SVM on frozen features, C = {found['trained']['c']:g}"
+        stage.picture("confusion", lambda path: pictures.confusion(path, confusion, manifest["categories"], title))
+    log_scores(stage.client, stage.run_id, found, manifest, model_id)
+    stage.leave({"scores": found, "protocol": protocol(manifest, settings.points, found["trained"]["c"]), "model_id": model_id})
+
+
+def probed(folder: Path, points: int) -> tuple[dict[str, Any], dict[str, PreparedDataset]]:
+    """Manifest and splits of a prepared dataset that an SVM can be judged on; ValueError when it cannot, before any work."""
+    check_shards(folder)
+    check_evaluable(folder, points)
+    manifest = PreparedDataset(folder, None).manifest
+    return manifest, {name: PreparedDataset(folder, name) for name in SPLITS if manifest["splits"].get(name, {}).get("count")}
+
+
+def compare(
+    trained: Callable[[], Encode],
+    random: Callable[[], torch.nn.Module],
+    splits: dict[str, PreparedDataset],
+    settings: Evaluate,
+    categories: int,
+    say: Callable[[str], None],
+) -> tuple[dict[str, dict[str, Any]], np.ndarray | None]:
+    """Scores of `trained`, and of what `random` builds with its BatchNorm calibrated and untouched; the confusion of the first."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    encoders: dict[str, Callable[[], Callable[[np.ndarray], np.ndarray]]] = {
-        "trained": lambda: load_encoder(f"models:/{model_id}").predict,
-        "random": lambda: encode_with(_random(stage, splits["train"], device, calibrated=True), device),
-        "random_uncalibrated": lambda: encode_with(_random(stage, splits["train"], device, calibrated=False), device),
-    }
+    def calibrated() -> Encode:
+        encoder = random()
+        calibrate_batchnorm(encoder, splits["train"], points=settings.points, batch=settings.batch, device=device)
+        return encode_with(encoder, device)
+
     found: dict[str, dict[str, Any]] = {}
-    for name, build in encoders.items():
-        stage.say(f"{name}: features of {sum(map(len, splits.values()))} shapes")
+    confusion = None
+    for name, build in (("trained", trained), ("random", calibrated), ("random_uncalibrated", lambda: encode_with(random(), device))):
+        say(f"{name}: features of {sum(map(len, splits.values()))} shapes")
         encode = build()
         features = {split: split_features(encode, shapes, points=settings.points, batch=settings.batch) for split, shapes in splits.items()}
         train, val, test = features["train"], features["val"], features.get("test")
-        result = evaluate(train, val, test, settings.c_grid, len(manifest["categories"]))
+        result = evaluate(train, val, test, settings.c_grid, categories)
         found[name] = result.as_dict()
         if test is not None:
             found[name]["fixed_c"] = {"c": settings.fixed_c, "test": score_at(settings.fixed_c, train, val, test)[0]}
-        stage.say(f"{name}: {_line(result)}")
-        if name == "trained" and result.confusion is not None:
-            matrix, title = result.confusion, f"Linear SVM on frozen features, C = {result.c:g}"
-            stage.picture("confusion", lambda path, m=matrix, t=title: pictures.confusion(path, m, manifest["categories"], t))  # type: ignore[misc]
-    protocol = _protocol(stage, manifest, found["trained"]["c"])
-    _log(stage, found, manifest, model_id)
-    stage.leave({"scores": found, "protocol": protocol, "model_id": model_id})
-
-
-def _random(stage: Stage, train: PreparedDataset, device: torch.device, calibrated: bool) -> torch.nn.Module:
-    settings = stage.config.evaluate
-    encoder: torch.nn.Module = build_model(stage.config.pretrain, stage.config.seed).encoder
-    if calibrated:
-        calibrate_batchnorm(encoder, train, points=settings.points, batch=settings.batch, device=device)
-    return encoder
+        say(f"{name}: {_line(result)}")
+        confusion = result.confusion if name == "trained" else confusion
+    return found, confusion
 
 
 def _line(result: Result) -> str:
@@ -74,13 +95,14 @@ def _line(result: Result) -> str:
     return line if result.test is None else f"{line}, test {result.test['balanced_accuracy']:.3f} (accuracy {result.test['accuracy']:.3f})"
 
 
-def _protocol(stage: Stage, manifest: dict[str, Any], c: float) -> dict[str, Any]:
+def protocol(manifest: dict[str, Any], points: int, c: float) -> dict[str, Any]:
+    """What a score must be read with."""
     return {
         "dataset": manifest["name"],
         "kind": manifest["kind"],
         "variant": manifest.get("variant"),
         "digest": manifest["digest"],
-        "points": stage.config.evaluate.points,
+        "points": points,
         "classifier": "linear SVC, one-vs-one, on raw features",
         "c": c,
         "chosen_by": "balanced accuracy on validation; refitted on train + validation for test",
@@ -88,7 +110,8 @@ def _protocol(stage: Stage, manifest: dict[str, Any], c: float) -> dict[str, Any
     }
 
 
-def _log(stage: Stage, found: dict[str, dict[str, Any]], manifest: dict[str, Any], model_id: str) -> None:
+def log_scores(client: MlflowClient, run_id: str, found: dict[str, dict[str, Any]], manifest: dict[str, Any], model_id: str) -> None:
+    """Metrics of the run; the trained encoder's are attached to its LoggedModel and the dataset's digest."""
     dataset = manifest["name"]
     for name, scores in found.items():
         of_model = {"model_id": model_id, "dataset_name": dataset, "dataset_digest": manifest["digest"]} if name == "trained" else {}
@@ -97,7 +120,7 @@ def _log(stage: Stage, found: dict[str, dict[str, Any]], manifest: dict[str, Any
         for part, values in (("", scores["test"]), ("val_", scores["val"]), ("fixed_c_", fixed)):
             for metric, value in (values or {}).items():
                 key = names.evaluation_metric("svm", dataset, f"{prefix}{part}{metric}")
-                log_once(stage.client, stage.run_id, key, value, 0, **of_model)
+                log_once(client, run_id, key, value, 0, **of_model)
 
 
 if __name__ == "__main__":

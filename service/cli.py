@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from service.commands import configs, data, embed, inspect, lifecycle, logs, pipelines, reproduce
+from service.commands import configs, data, embed, inspect, lifecycle, logs, models, pipelines, reproduce
 from service.typed import typed
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command(rich_help_panel="Pipelines")(logs.logs)
 app.command(rich_help_panel="Cluster")(lifecycle.up)
 app.command(rich_help_panel="Cluster")(lifecycle.down)
 app.command(rich_help_panel="Cluster")(lifecycle.status)
+app.command("import", rich_help_panel="Models and data")(models.import_)
+app.command(rich_help_panel="Models and data")(models.evaluate)
 app.command(rich_help_panel="Models and data")(embed.embed)
 app.add_typer(data_app, name="data", rich_help_panel="Models and data")
 app.add_typer(config_app, name="config", rich_help_panel="Models and data")

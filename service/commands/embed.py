@@ -2,17 +2,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from service.commands.module import run_module
 from service.commands.options import State
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
 
 def embed(
@@ -25,22 +23,27 @@ def embed(
     """Write the features of a dataset, one row a shape."""
     if not source.exists():
         raise ValueError(f"SOURCE: there is no {source}; name a prepared dataset or a folder of clouds and meshes")
-    from service.mlflow_runs import QUICK, check_answers
-
     local = Path(model).exists()
-    with nullcontext(None) if local else _tracking(state) as uri:
-        where = str(Path(model).resolve()) if local else model
-        paths = (str(source.resolve()), str(out.resolve()))
-        env = {name: value for name, value in QUICK.items() if name not in os.environ}
-        if uri:
-            check_answers(uri)
-            env["MLFLOW_TRACKING_URI"] = uri
+    where = str(Path(model).resolve()) if local else model
+    paths = (str(source.resolve()), str(out.resolve()))
+    with nullcontext(quick()) if local else tracking_environment(state) as env:
         run_module("embed", where, *paths, "--points", str(points), env=env)
 
 
-def _tracking(state: Path | None) -> AbstractContextManager[str]:
-    """The MLflow there is: the environment's, that of `up`, or the embedded one started for this command alone."""
+@contextmanager
+def tracking_environment(state: Path | None) -> Iterator[dict[str, str]]:
+    """A job's environment with the MLflow there is: the environment's, that of `up`, or the embedded one, open as long as this."""
     from service.home import Home
+    from service.mlflow_runs import check_answers
     from service.registry import tracking_server
 
-    return tracking_server(Home.find(state))
+    with tracking_server(Home.find(state)) as uri:
+        check_answers(uri)
+        yield {**quick(), "MLFLOW_TRACKING_URI": uri}
+
+
+def quick() -> dict[str, str]:
+    """MLflow's patience with a server that is away, cut short where the user has not set it."""
+    from service.mlflow_runs import QUICK
+
+    return {name: value for name, value in QUICK.items() if name not in os.environ}

@@ -1,0 +1,43 @@
+"""`import` and `evaluate`: published encoders into the registry, registered ones onto a dataset."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.commands.embed import tracking_environment
+from service.commands.module import run_module
+from service.commands.options import AsJson, State
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A state dict saved by CrossPoint, CrossNet or AdaCrossNet (best_model.pth).")],
+    backbone: Annotated[str, typer.Option(help="Which encoder it is, by its name in a config.")],
+    variant: Annotated[str | None, typer.Option(help="crosspoint, crossnet or adacrossnet: sets k.", show_default="adacrossnet")] = None,
+    k: Annotated[int | None, typer.Option(help="Neighbours of an EdgeConv.", show_default="the variant's", min=1)] = None,
+    state: State = None,
+) -> None:
+    """Register a published encoder: read strictly, every tensor accounted for, no code of the file run."""
+    if not file.is_file():
+        raise ValueError(f"FILE: there is no file {file}")
+    options = ["--backbone", backbone]
+    options += ["--variant", variant] if variant else []
+    options += ["--k", str(k)] if k else []
+    with tracking_environment(state) as env:
+        run_module("import_published", str(file.resolve()), *options, env=env)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    data: Annotated[Path, typer.Option(help="A prepared dataset.", metavar="DIR")],
+    points: Annotated[int, typer.Option(help="Points a cloud that the encoder sees.", min=2)] = 1024,
+    state: State = None,
+    as_json: AsJson = False,
+) -> None:
+    """Linear SVM on a registered encoder's frozen features, the same encoder with random weights beside it."""
+    if not (data / "manifest.json").is_file():
+        raise ValueError(f"--data: {data} holds no manifest.json; write a prepared dataset with `adacrossnet data prepare`")
+    with tracking_environment(state) as env:
+        options = ["--points", str(points), *(["--json"] if as_json else [])]
+        run_module("evaluate_model", model, str(data.resolve()), *options, env=env)
