@@ -26,6 +26,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from jobs.config import Pipeline, names
 from jobs.data.loading import check_evaluable, check_trainable
 from jobs.data.prepared import PreparedDataset, check_shards
+from jobs.pretraining.allocator import keep_freed_memory
 from jobs.pretraining.checkpoint import bytes_needed, facts, usable, validation_over, wait_for_validations
 from jobs.pretraining.loop import Outside, run, steps_an_epoch
 from jobs.pretraining.ranks import Ranks
@@ -141,6 +142,7 @@ def train_worker(shared: dict[str, str]) -> None:
     context = ray.train.get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     torch.set_num_threads(config.cluster.threads_per_worker)
+    keep_freed_memory()
     run_folder = run_folder_of(config, shared["pipeline"])
     latest = ray.train.get_checkpoint()
     # Rank 0 chooses for all: the folder is not still while old checkpoints are deleted.
