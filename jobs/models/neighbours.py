@@ -1,12 +1,12 @@
-"""Exact k nearest neighbours of clouds, in chunks. B clouds, N points, C channels, K neighbours."""
+"""Exact k nearest neighbours of clouds, in chunks. B clouds, N points, C channels, K neighbours, R rows of distances."""
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-CHUNK_BYTES = 64 * 2**20  # of distances held at once on a CPU; about what the last-level cache and a step's other tensors leave room for
+CHUNK_BYTES = 2 * 2**20  # of distances held at once on a CPU: selecting from them must find them in a core's cache
 GPU_CHUNK_BYTES = 1024 * 2**20
-BLOCK = 4  # points a block of the two-stage selection
+BLOCKS = (8, 4)  # points a block of the two-stage selection, the first that leaves it twice as many blocks as neighbours
 
 
 def nearest(x_BNC: Tensor, k: int) -> Tensor:
@@ -14,7 +14,7 @@ def nearest(x_BNC: Tensor, k: int) -> Tensor:
 
     Distances are |x_j|^2 - 2 x_i.x_j, the published ordering (Wang et al. 2019) up to the constant |x_i|^2, in the clouds' own precision
     (at least float32, also under autocast). Points at equal distance are taken in no particular order. Memory is bounded by CHUNK_BYTES
-    (or one cloud's distances), whatever the batch. Raises ValueError when k > N or k < 1, and when a value is NaN or infinite.
+    (or one point's distances), whatever the batch. Raises ValueError when k > N or k < 1, and when a value is NaN or infinite.
     """
     if not bool(torch.isfinite(x_BNC).all()):
         cloud = int((~torch.isfinite(x_BNC)).flatten(1).any(1).nonzero()[0, 0])
@@ -31,30 +31,36 @@ def nearest_features(x_BNC: Tensor, k: int) -> Tensor:
         raise ValueError(f"k is {k} neighbours for clouds of {points} points: choose k between 1 and {points}, or sample more points")
     x_BNC = x_BNC.detach().to(torch.promote_types(x_BNC.dtype, torch.float32))
     budget = GPU_CHUNK_BYTES if x_BNC.is_cuda else CHUNK_BYTES
-    step = max(1, budget // (points * points * x_BNC.element_size()))
+    row_bytes = points * x_BNC.element_size()
+    some_rows = max(1, min(points, budget // row_bytes))  # of one cloud
+    some_clouds = max(1, budget // (points * row_bytes))
     idx_BNK = torch.empty(clouds, points, k, dtype=torch.int64, device=x_BNC.device)
+    buffer = x_BNC.new_empty(min(some_clouds, clouds) * some_rows * points)  # reused: fresh pages cost more than the product
     with torch.autocast(x_BNC.device.type, enabled=False):
-        for first in range(0, clouds, step):
-            some_BNC = x_BNC[first : first + step]
-            norms_B1N = some_BNC.square().sum(2)[:, None, :]
-            distances_BNN = torch.baddbmm(norms_B1N, some_BNC, some_BNC.transpose(1, 2), alpha=-2)
-            idx_BNK[first : first + step] = _smallest(distances_BNN, k)
+        for group in (slice(first, first + some_clouds) for first in range(0, clouds, some_clouds)):
+            group_BNC = x_BNC[group]
+            norms_B1N = group_BNC.square().sum(2)[:, None, :]
+            for rows in (slice(first, first + some_rows) for first in range(0, points, some_rows)):
+                rows_BRC = group_BNC[:, rows]
+                distances_BRN = buffer[: rows_BRC.shape[0] * rows_BRC.shape[1] * points].view(*rows_BRC.shape[:2], points)
+                torch.baddbmm(norms_B1N, rows_BRC, group_BNC.transpose(1, 2), alpha=-2, out=distances_BRN)
+                idx_BNK[group, rows] = _smallest(distances_BRN, k)
     return idx_BNK
 
 
-def _smallest(distances_BNN: Tensor, k: int) -> Tensor:
+def _smallest(distances_BRN: Tensor, k: int) -> Tensor:
     """Indices of the k smallest of each row.
 
     The k smallest values lie in the k blocks with the smallest minima: a value in any other block is not below the minima of those k.
-    Choosing blocks first leaves topk a fraction of the columns, while block minima come at vector speed: up to twice as fast where topk
-    would partition whole rows; where 64 k <= N it takes a heap instead, and is the faster.
+    Choosing blocks first leaves topk a fraction of the columns, while block minima come at vector speed: up to twice as fast.
     """
-    points = distances_BNN.shape[2]
-    if distances_BNN.is_cuda or points % BLOCK or not 3 * BLOCK * k <= points < 64 * k:
-        return distances_BNN.topk(k, dim=2, largest=False, sorted=False).indices
-    blocks = points // BLOCK
-    minima = distances_BNN.unflatten(2, (BLOCK, blocks)).amin(2)  # a block is every blocks-th column: rows of minima are contiguous
-    chosen_BNK = minima.topk(k, dim=2, largest=False, sorted=False).indices
-    columns = (chosen_BNK[..., None] + torch.arange(BLOCK, device=minima.device) * blocks).flatten(2)
-    best_BNK = distances_BNN.gather(2, columns).topk(k, dim=2, largest=False, sorted=False).indices
-    return columns.gather(2, best_BNK)
+    points = distances_BRN.shape[2]
+    block = next((size for size in BLOCKS if points % size == 0 and points >= 2 * k * size), None)
+    if distances_BRN.is_cuda or block is None:
+        return distances_BRN.topk(k, dim=2, largest=False, sorted=False).indices
+    blocks = points // block
+    minima = distances_BRN.unflatten(2, (block, blocks)).amin(2)  # a block is every blocks-th column: rows of minima are contiguous
+    chosen_BRK = minima.topk(k, dim=2, largest=False, sorted=False).indices
+    columns = (chosen_BRK[..., None] + torch.arange(block, device=minima.device) * blocks).flatten(2)
+    best_BRK = distances_BRN.gather(2, columns).topk(k, dim=2, largest=False, sorted=False).indices
+    return columns.gather(2, best_BRK)

@@ -1,0 +1,174 @@
+"""The fast DGCNN against the textbook's: seconds and memory of a training step and of inference, and how far the two answers differ.
+
+`python -m jobs.bench.encoder fast|textbook SETTINGS` measures one side in this process and prints JSON. Imports torch and numpy alone.
+"""
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jobs.bench import textbook
+from jobs.bench.fresh import alternate, run_fresh
+from jobs.models import dgcnn
+
+K = 20
+SIDES = ("fast", "textbook")
+MODULE = "jobs.bench.encoder"
+# Rows of the table: device, mode, clouds, threads, precision and the ratios asked for (time, memory).
+CPU_ROWS: tuple[tuple[dict[str, Any], float | None, float | None], ...] = (
+    ({"device": "cpu", "mode": "train", "batch": 4, "points": 2048, "threads": 1}, 5.0, None),
+    ({"device": "cpu", "mode": "inference", "batch": 4, "points": 2048, "threads": 1}, 7.5, None),
+    ({"device": "cpu", "mode": "train", "batch": 4, "points": 2048, "threads": 2}, 3.5, None),
+    ({"device": "cpu", "mode": "inference", "batch": 4, "points": 2048, "threads": 2}, 5.0, None),
+    ({"device": "cpu", "mode": "train", "batch": 16, "points": 2048, "threads": 2, "once": True}, None, 8.0),
+    ({"device": "cpu", "mode": "inference", "batch": 16, "points": 2048, "threads": 2, "once": True}, None, 12.0),
+)
+CUDA_ROWS: tuple[tuple[dict[str, Any], float | None, float | None], ...] = (
+    ({"device": "cuda", "mode": "train", "batch": 64, "points": 2048, "precision": "float32"}, 8.0, 8.0),
+    ({"device": "cuda", "mode": "inference", "batch": 64, "points": 2048, "precision": "float32"}, 8.0, None),
+    ({"device": "cuda", "mode": "train", "batch": 64, "points": 2048, "precision": "tf32"}, 12.0, None),
+    ({"device": "cuda", "mode": "train", "batch": 64, "points": 2048, "precision": "bf16"}, 12.0, None),
+)
+
+
+def measure(rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """One result a row: median seconds of both sides, textbook over fast, the same of peak memory, spread, targets."""
+    rows = CPU_ROWS + (CUDA_ROWS if torch.cuda.is_available() else ())
+    error = run_fresh(MODULE, "error", {"batch": 2, "points": 1024, "threads": 2})
+    results = []
+    for settings, wanted_time, wanted_memory in rows:
+        found = alternate(MODULE, SIDES, settings, 1 if settings.get("once") else rounds, say)
+        seconds = {side: [one["seconds"] for one in found[side]] for side in SIDES}
+        memory = {side: statistics.median(one["peak_mb"] for one in found[side]) for side in SIDES}
+        results.append(
+            {
+                "benchmark": "encoder",
+                **settings,
+                **{f"{side}_s": statistics.median(values) for side, values in seconds.items()},
+                "ratio": statistics.median(seconds["textbook"]) / statistics.median(seconds["fast"]),
+                "ratios": [b / a for a, b in zip(seconds["fast"], seconds["textbook"], strict=True)],
+                "target": wanted_time and f"at least {wanted_time:g}",
+                **{f"{side}_peak_mb": value for side, value in memory.items()},
+                "memory_ratio": memory["textbook"] / memory["fast"],
+                "memory_target": wanted_memory and f"at least {wanted_memory:g}",
+                **error,
+            }
+        )
+    return results
+
+
+def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
+    device = torch.device(settings["device"])
+    torch.set_num_threads(settings.get("threads", 1))
+    torch.set_float32_matmul_precision("high" if settings.get("precision") == "tf32" else "highest")
+    model = _model(side).to(device)
+    points_BNC = _clouds(settings["batch"], settings["points"]).to(device)
+    run = _training(model, points_BNC, settings) if settings["mode"] == "train" else _inference(model, points_BNC, settings)
+    if settings.get("once"):
+        return _once(run)
+    for _ in range(3 if device.type == "cuda" else 1):
+        run()
+    before = _peak_mb(device)
+    # With one thread, the process's own time: what other processes take of the core is not counted.
+    clock = time.process_time if settings.get("threads") == 1 else time.perf_counter
+    seconds = []
+    for _ in range(20 if device.type == "cuda" else 3):
+        start = clock()
+        run()
+        _wait(device)
+        seconds.append(clock() - start)
+    return {"seconds": statistics.median(seconds), "peak_mb": _peak_mb(device) if device.type == "cuda" else before}
+
+
+def _once(run: Callable[[], None]) -> dict[str, float]:
+    """One call and what it adds to the process's memory."""
+    before, start = _resident_mb(), time.perf_counter()
+    run()
+    return {"seconds": time.perf_counter() - start, "peak_mb": _peak_mb(torch.device("cpu")) - before}
+
+
+def _training(model: nn.Module, points_BNC: Tensor, settings: dict[str, Any]) -> Callable[[], None]:
+    model.train()
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        with torch.autocast(points_BNC.device.type, torch.bfloat16, enabled=settings.get("precision") == "bf16"):
+            feat_BD = model(points_BNC)
+        feat_BD.float().square().mean().backward()
+
+    return step
+
+
+def _inference(model: nn.Module, points_BNC: Tensor, settings: dict[str, Any]) -> Callable[[], None]:
+    model.eval()
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model(points_BNC)
+
+    return forward
+
+
+def _model(side: str) -> nn.Module:
+    torch.manual_seed(0)
+    fast = dgcnn.DGCNN(K)
+    if side == "fast":
+        return fast
+    model = textbook.TextbookDGCNN(K)
+    model.load_state_dict(fast.state_dict())
+    return model
+
+
+def _clouds(batch: int, points: int) -> Tensor:
+    """Points on ellipsoids: surfaces, as scanned and sampled clouds are."""
+    generator = torch.Generator().manual_seed(1)
+    axes_B1C = 0.3 + 0.7 * torch.rand(batch, 1, 3, generator=generator)
+    return torch.nn.functional.normalize(torch.randn(batch, points, 3, generator=generator), dim=2) * axes_B1C
+
+
+def _error(settings: dict[str, Any]) -> dict[str, float]:
+    """Largest difference of the features in float32, relative to the largest feature, with the textbook's neighbours on both sides."""
+    points_BNC = _clouds(settings["batch"], settings["points"])
+    fast, slow = _model("fast"), _model("textbook")
+    chosen: list[Tensor] = []
+
+    def remember(x_BNC: Tensor, k: int) -> Tensor:
+        chosen.append(own_neighbours(x_BNC, k))
+        return chosen[-1]
+
+    own_neighbours, textbook.neighbours = textbook.neighbours, remember
+    with torch.no_grad():
+        expected = slow.train()(points_BNC)
+        replay = iter(chosen)
+        dgcnn.nearest = dgcnn.nearest_features = lambda x_BNC, k: next(replay)
+        found = fast.train()(points_BNC)
+    return {"largest_relative_error": float((found - expected).abs().max() / expected.abs().max())}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _resident_mb() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+if __name__ == "__main__":
+    name, values = sys.argv[1], json.loads(sys.argv[2])
+    print(json.dumps(_error(values) if name == "error" else _measure_side(name, values)))
