@@ -5,27 +5,27 @@ import argparse
 import json
 import platform
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
 Say = Callable[[str], None]
+SETTINGS = ("device", "mode", "batch", "shapes", "points", "threads", "precision", "side")  # of a row, in the table's order
 
 
-def _ray_step(rounds: int, say: Say) -> dict[str, Any]:
-    from jobs.bench.ray_step import measure
+def _measured(name: str) -> Callable[[int, Say], list[dict[str, Any]]]:
+    """The benchmark's own `measure`, imported when it is asked for: some need Ray or the data readers, others torch and numpy alone."""
 
-    return measure(rounds, say)
+    def measure(rounds: int, say: Say) -> list[dict[str, Any]]:
+        found = import_module(f"jobs.bench.{name}").measure(rounds, say)
+        return found if isinstance(found, list) else [found]
 
-
-def _reading(rounds: int, say: Say) -> dict[str, Any]:
-    from jobs.bench.reading import measure
-
-    return measure(rounds, say)
+    return measure
 
 
-BENCHMARKS: dict[str, Callable[[int, Say], dict[str, Any]]] = {"ray_step": _ray_step, "reading": _reading}
+BENCHMARKS = {name: _measured(name) for name in ("encoder", "whole_step", "svm", "ray_step", "reading")}
 
 
 def main() -> None:
@@ -38,15 +38,33 @@ def main() -> None:
     if unknown:
         cli.error(f"no benchmark {', '.join(unknown)}: there are {', '.join(BENCHMARKS)}")
     machine = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    results = [BENCHMARKS[name](args.rounds, lambda line: print(line, flush=True)) for name in args.names or BENCHMARKS]
+    results = [row for name in args.names or BENCHMARKS for row in BENCHMARKS[name](args.rounds, lambda line: print(line, flush=True))]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({**machine, "results": results}, indent=1))
-    print()
+    print(f"\n{table(results)}\n\nwritten to {args.out}")
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """One line a measured ratio: what, the two sides, the ratio, what was asked of it and whether it was met."""
+    lines = [("benchmark", "settings", "ratio", "target", "met")]
     for result in results:
-        for key, value in result.items():
-            shown = f"{value:.3g}" if isinstance(value, float) else value
-            print(f"{result['benchmark']:>10}  {key:<24} {shown}" if key != "benchmark" else "", flush=True)
-    print(f"\nwritten to {args.out}")
+        settings = " ".join(f"{key} {result[key]}" for key in SETTINGS if key in result)
+        for kind, ratio, target in (("", "ratio", "target"), ("memory", "memory_ratio", "memory_target")):
+            if result.get(ratio) is None or (kind and result.get(target) is None) or (not kind and result.get("once")):
+                continue
+            asked = result.get(target) or "-"
+            name = f"{result['benchmark']} {kind}".strip()
+            lines.append((name, settings, f"{result[ratio]:.2f}", asked, _met(result[ratio], asked)))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _met(ratio: float, asked: str) -> str:
+    if asked.startswith("at least"):
+        return "yes" if ratio >= float(asked.split()[-1]) else "no"
+    if asked.startswith("at most"):
+        return "yes" if ratio <= float(asked.split()[-1]) else "no"
+    return ""
 
 
 if __name__ == "__main__":

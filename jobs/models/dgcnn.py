@@ -1,4 +1,4 @@
-"""DGCNN's classification encoder. B clouds, N points, C channels, D = 2,048 pooled features."""
+"""DGCNN's classification encoder. B clouds, N points, C channels, M rows (points, copies aside), D = 2,048 pooled features."""
 from __future__ import annotations
 
 import torch
@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batchnorm import BatchNorm
+from .copies import without_copies
 from .edgeconv import SLOPE, EdgeConv
-from .neighbours import nearest, nearest_features
-from .pooling import pool_points
+from .neighbours import check_finite, nearest_rows
+from .pooling import pool_rows
 
 
 class DGCNN(nn.Module):
@@ -29,11 +30,14 @@ class DGCNN(nn.Module):
         """[B, N, 3] -> feat_BD [B, 2048]: maximum over points, then mean. Raises ValueError for N < k and for values not finite."""
         if points_BNC.dim() != 3 or points_BNC.shape[2] != 3:
             raise ValueError(f"DGCNN takes clouds [B, N, 3], not {list(points_BNC.shape)}")
-        layers = [self.conv1(points_BNC, nearest(points_BNC, self.k))]
-        for layer in (self.conv2, self.conv3, self.conv4):
-            layers.append(layer(layers[-1], nearest_features(layers[-1], self.k)))  # neighbours anew in each layer's feature space
-        clouds, points = points_BNC.shape[:2]
+        check_finite(points_BNC)
+        x_MC, layout = without_copies(points_BNC)
+        times_M = layout.times(self.conv1.get_parameter("0.weight"))
+        layers: list[Tensor] = []
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x_MC = layer.rows(x_MC, nearest_rows(x_MC, layout, self.k), times_M)  # neighbours anew in each layer's feature space
+            layers.append(x_MC)
         convolution, norm = self.conv5[0], self.conv5[1]
         assert isinstance(convolution, nn.Conv1d) and isinstance(norm, BatchNorm)
-        y_MC = F.linear(torch.cat(layers, 2).flatten(0, 1), convolution.weight[:, :, 0])
-        return torch.cat(pool_points(y_MC.reshape(clouds, points, -1), norm, SLOPE), 1)
+        y_MC = F.linear(torch.cat(layers, 1), convolution.weight[:, :, 0])
+        return torch.cat(pool_rows(y_MC, layout, norm, SLOPE), 1)

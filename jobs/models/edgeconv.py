@@ -28,22 +28,27 @@ class EdgeConv(nn.Sequential):
 
     def forward(self, x_BNC: Tensor, idx_BNK: Tensor) -> Tensor:  # type: ignore[override]
         """[B, N, C] and the neighbours of each point, int64 [B, N, K] within its cloud -> [B, N, D]."""
+        clouds, points, channels = x_BNC.shape
+        first_B11 = torch.arange(0, clouds * points, points, device=x_BNC.device)[:, None, None]
+        idx_MK = (idx_BNK + first_B11).reshape(clouds * points, -1)
+        return self.rows(x_BNC.reshape(clouds * points, channels), idx_MK, None).reshape(clouds, points, -1)
+
+    def rows(self, rows_MC: Tensor, idx_MK: Tensor, times_M: Tensor | None) -> Tensor:
+        """[M, C] and row numbers of each row's neighbours -> [M, D]; row m stands for `times_M[m]` equal points (None: for one)."""
         convolution, norm = self[0], self[1]
         assert isinstance(convolution, nn.Conv2d) and isinstance(norm, BatchNorm)
-        clouds, points, channels = x_BNC.shape
-        with torch.autocast(x_BNC.device.type, enabled=False):  # moments need full precision; the products here are small
-            rows_MC = x_BNC.reshape(clouds * points, channels).to(convolution.weight.dtype)
-            first_B11 = torch.arange(0, clouds * points, points, device=x_BNC.device)[:, None, None]
-            idx_MK = (idx_BNK + first_B11).reshape(clouds * points, -1)
+        channels = rows_MC.shape[1]
+        with torch.autocast(rows_MC.device.type, enabled=False):  # moments need full precision; the products here are small
+            rows_MC = rows_MC.to(convolution.weight.dtype)
             weight_D2C = convolution.weight[:, :, 0, 0]
             near_DC = weight_D2C[:, :channels]
             own_DC = weight_D2C[:, channels:] - near_DC
             if self.training:
                 both_D2C = torch.cat([near_DC, own_DC], 1)
-                mean_2C, covariance_2C2C, edges = edge_moments(rows_MC, idx_MK)
+                mean_2C, covariance_2C2C, edges = edge_moments(rows_MC, idx_MK, times_M)
                 mean_D = both_D2C @ mean_2C
                 var_D = ((both_D2C @ covariance_2C2C) * both_D2C).sum(1).clamp_min(0.0)
-                if idx_MK.numel() == 1 and ranks() == 1:
+                if idx_MK.numel() == 1 and times_M is None and ranks() == 1:
                     raise ValueError(ONE_VALUE)
                 norm.track(mean_D, var_D, edges)
             else:
@@ -52,4 +57,4 @@ class EdgeConv(nn.Sequential):
             shift_D = norm.bias - mean_D * scale_D1[:, 0]
             near_MD = rows_MC @ (near_DC * scale_D1).t()
             own_MD = torch.addmm(shift_D, rows_MC, (own_DC * scale_D1).t())
-            return neighbour_maximum(near_MD, own_MD, idx_MK, SLOPE).reshape(clouds, points, -1)
+            return neighbour_maximum(near_MD, own_MD, idx_MK, SLOPE)

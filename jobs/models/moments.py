@@ -14,33 +14,39 @@ from torch.nn import functional as F
 from .reduction import stack_over_ranks, sum_over_ranks
 
 
-def edge_moments(rows_MC: Tensor, idx_MK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def edge_moments(rows_MC: Tensor, idx_MK: Tensor, times_M: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Mean [2C], covariance [2C, 2C] (divided by the number of edges) and number of edges (0-d) over all ranks' edges [x_j ; x_i].
 
-    `idx_MK` holds row numbers of `rows_MC`. Mean and covariance carry gradient to the rows of every rank.
+    `idx_MK` holds row numbers of `rows_MC`; the edges of row i count `times_M[i]` times (None: once). Mean and covariance carry gradient to
+    the rows of every rank.
     """
-    mean_2C, covariance_2C2C, edges = _EdgeMoments.apply(rows_MC, idx_MK)
+    mean_2C, covariance_2C2C, edges = _EdgeMoments.apply(rows_MC, idx_MK, times_M)
     return mean_2C, covariance_2C2C, edges
 
 
 class _EdgeMoments(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, rows_MC: Tensor, idx_MK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: FunctionCtx, rows_MC: Tensor, idx_MK: Tensor, times_M: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         rows, channels = rows_MC.shape
         k = idx_MK.shape[1]
         centre_C = rows_MC.mean(0)
         centred_MC = rows_MC - centre_C
         neighbours_MC = F.embedding_bag(idx_MK, centred_MC, mode="sum")
-        degree_M1 = torch.bincount(idx_MK.reshape(-1), minlength=rows).to(rows_MC.dtype)[:, None]
+        referred_M = torch.bincount(idx_MK.reshape(-1), minlength=rows)
+        if times_M is None:
+            points, weighted_MC, degree_M1 = float(rows), centred_MC, referred_M.to(rows_MC.dtype)[:, None]
+        else:
+            points, weighted_MC, neighbours_MC = float(times_M.sum()), centred_MC * times_M[:, None], neighbours_MC.mul_(times_M[:, None])
+            degree_M1 = torch.bincount(idx_MK.reshape(-1), times_M.repeat_interleave(k), rows).to(rows_MC.dtype)[:, None]
         near_2CC = torch.cat([centred_MC * degree_M1, neighbours_MC], 1).t() @ centred_MC
         near_CC, cross_CC = near_2CC[:channels], near_2CC[channels:]
-        own_CC = centred_MC.t() @ centred_MC * k
+        own_CC = weighted_MC.t() @ centred_MC * k
         second_2C2C = torch.cat([torch.cat([near_CC, cross_CC], 1), torch.cat([cross_CC.t(), own_CC], 1)])
-        offset_2C = torch.cat([neighbours_MC.sum(0), centred_MC.sum(0) * k]) / (rows * k)  # of the edges' mean from the centre
-        local_2C2C = second_2C2C - rows * k * torch.outer(offset_2C, offset_2C)
+        offset_2C = torch.cat([neighbours_MC.sum(0), weighted_MC.sum(0) * k]) / (points * k)  # of the edges' mean from the centre
+        local_2C2C = second_2C2C - points * k * torch.outer(offset_2C, offset_2C)
 
         # Ranks are combined about their means (Chan et al. 1979), each by its own number of edges.
-        count = rows_MC.new_full((1,), float(rows * k))
+        count = rows_MC.new_full((1,), points * k)
         stacked_RS = stack_over_ranks(torch.cat([count, offset_2C + centre_C.repeat(2), local_2C2C.reshape(-1)]))
         counts_R, means_R2C = stacked_RS[:, 0], stacked_RS[:, 1 : 1 + 2 * channels]
         edges = counts_R.sum()
@@ -49,16 +55,19 @@ class _EdgeMoments(torch.autograd.Function):
         within_2C2C = stacked_RS[:, 1 + 2 * channels :].sum(0).reshape(2 * channels, 2 * channels)
         covariance_2C2C = (within_2C2C + (apart_R2C * counts_R[:, None]).t() @ apart_R2C) / edges
 
-        ctx.save_for_backward(centred_MC, idx_MK, neighbours_MC, degree_M1, mean_2C - centre_C.repeat(2), edges)
+        shifted_2C = mean_2C - centre_C.repeat(2)
+        saved = centred_MC, weighted_MC, idx_MK, neighbours_MC, degree_M1, referred_M, shifted_2C, edges, times_M
+        ctx.save_for_backward(*saved)  # type: ignore[arg-type]  # None may be saved
         ctx.mark_non_differentiable(edges)
         return mean_2C, covariance_2C2C, edges
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, None]:
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         if not ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
             # All ranks agree on this (it is the layer's place in the network), so none waits in the reduction below.
-            return None, None
-        centred_MC, idx_MK, neighbours_MC, degree_M1, offset_2C, edges = ctx.saved_tensors  # type: ignore[attr-defined]
+            return None, None, None
+        saved = ctx.saved_tensors  # type: ignore[attr-defined]
+        centred_MC, weighted_MC, idx_MK, neighbours_MC, degree_M1, referred_M, offset_2C, edges, times_M = saved
         channels, k = centred_MC.shape[1], idx_MK.shape[1]
         both = sum_over_ranks(torch.cat([grads[0][None], grads[1]])) / edges
         # The gradient of an edge vector v is G (v - mean) + g, with G symmetric; about the mean, the mean's own part vanishes.
@@ -67,15 +76,16 @@ class _EdgeMoments(torch.autograd.Function):
         near_CC, cross_CC, own_CC = matrix_2C2C[:channels, :channels], matrix_2C2C[:channels, channels:], matrix_2C2C[channels:, channels:]
         grad_MC = torch.addmm(shift_2C[:channels], centred_MC, near_CC).mul_(degree_M1)
         grad_MC.addmm_(neighbours_MC, cross_CC)
-        grad_MC.addmm_(centred_MC, own_CC, alpha=k).add_(shift_2C[channels:], alpha=k)
-        grad_MC.addmm_(_sum_over_referrers(centred_MC, idx_MK, degree_M1), cross_CC.t())
-        return grad_MC, None
+        own_MC = torch.addmm(shift_2C[channels:], centred_MC, own_CC)
+        grad_MC.add_(own_MC if times_M is None else own_MC.mul_(times_M[:, None]), alpha=k)
+        grad_MC.addmm_(_sum_over_referrers(weighted_MC, idx_MK, referred_M), cross_CC.t())
+        return grad_MC, None, None
 
 
-def _sum_over_referrers(rows_MC: Tensor, idx_MK: Tensor, degree_M1: Tensor) -> Tensor:
-    """Of each row j, the sum of rows i over all edges i -> j: the transpose of a neighbour sum, as one over edges sorted by j."""
+def _sum_over_referrers(rows_MC: Tensor, idx_MK: Tensor, referred_M: Tensor) -> Tensor:
+    """Of each row j, the sum of rows i over all edges i -> j (`referred_M[j]` of them): a neighbour sum's transpose, over sorted edges."""
     k = idx_MK.shape[1]
     referrers_E = torch.argsort(idx_MK.reshape(-1)).div_(k, rounding_mode="floor")
-    ends_M = degree_M1[:, 0].to(torch.int64).cumsum(0)
+    ends_M = referred_M.cumsum(0)
     starts_M = torch.cat([ends_M.new_zeros(1), ends_M[:-1]])
     return F.embedding_bag(referrers_E, rows_MC, starts_M, mode="sum")

@@ -4,6 +4,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .copies import Layout
+
 CHUNK_BYTES = 2 * 2**20  # of distances held at once on a CPU: selecting from them must find them in a core's cache
 GPU_CHUNK_BYTES = 1024 * 2**20
 BLOCKS = (8, 4)  # points a block of the two-stage selection, the first that leaves it twice as many blocks as neighbours
@@ -16,36 +18,60 @@ def nearest(x_BNC: Tensor, k: int) -> Tensor:
     (at least float32, also under autocast). Points at equal distance are taken in no particular order. Memory is bounded by CHUNK_BYTES
     (or one point's distances), whatever the batch. Raises ValueError when k > N or k < 1, and when a value is NaN or infinite.
     """
-    if not bool(torch.isfinite(x_BNC).all()):
-        cloud = int((~torch.isfinite(x_BNC)).flatten(1).any(1).nonzero()[0, 0])
-        raise ValueError(f"cloud {cloud} of the batch holds NaN or infinite values: verify the dataset that it comes from")
+    check_finite(x_BNC)
     return nearest_features(x_BNC, k)
 
 
+def check_finite(x_BNC: Tensor) -> None:
+    """ValueError, naming the cloud, when a value is NaN or infinite."""
+    if not bool(torch.isfinite(x_BNC).all()):
+        cloud = int((~torch.isfinite(x_BNC)).flatten(1).any(1).nonzero()[0, 0])
+        raise ValueError(f"cloud {cloud} of the batch holds NaN or infinite values: verify the dataset that it comes from")
+
+
+def nearest_rows(rows_MC: Tensor, layout: Layout, k: int) -> Tensor:
+    """`nearest_features` of clouds without copies -> idx_MK, row numbers; the first row of a cloud once for each copy among the nearest."""
+    idx_MK = torch.empty(len(rows_MC), k, dtype=torch.int64, device=rows_MC.device)
+    for _, first, clouds, size, copies in layout.runs(len(rows_MC)):
+        span = slice(first, first + clouds * size)
+        idx_BNK = nearest_features(rows_MC[span].view(clouds, size, -1), k, copies)
+        starts_B11 = torch.arange(first, span.stop, size, device=rows_MC.device)[:, None, None]
+        idx_MK[span] = (idx_BNK + starts_B11).view(-1, k)
+    return idx_MK
+
+
 @torch.no_grad()
-def nearest_features(x_BNC: Tensor, k: int) -> Tensor:
+def nearest_features(x_BNC: Tensor, k: int, copies: int = 0) -> Tensor:
     """`nearest` for features inside a network, whose values are not looked at: a training that diverges must reach its loss, where all
-    ranks stop together, and looking would wait for the device."""
-    clouds, points, _ = x_BNC.shape
-    if not 1 <= k <= points:
-        raise ValueError(f"k is {k} neighbours for clouds of {points} points: choose k between 1 and {points}, or sample more points")
+    ranks stop together, and looking would wait for the device. Each cloud's first point counts as `copies` points more."""
+    clouds, size, _ = x_BNC.shape
+    if not 1 <= k <= size + copies:
+        raise ValueError(
+            f"k is {k} neighbours for clouds of {size + copies} points: choose k between 1 and {size + copies}, or sample more points"
+        )
     x_BNC = x_BNC.detach().to(torch.promote_types(x_BNC.dtype, torch.float32))
     budget = GPU_CHUNK_BYTES if x_BNC.is_cuda else CHUNK_BYTES
+    known = size + min(copies, k - 1)  # more copies than these are never among the k
+    points = known if x_BNC.is_cuda else known + -known % BLOCKS[0]
     row_bytes = points * x_BNC.element_size()
-    some_rows = max(1, min(points, budget // row_bytes))  # of one cloud
-    some_clouds = max(1, budget // (points * row_bytes))
-    idx_BNK = torch.empty(clouds, points, k, dtype=torch.int64, device=x_BNC.device)
+    some_rows = max(1, min(size, budget // row_bytes))  # of one cloud
+    some_clouds = max(1, budget // (size * row_bytes))
+    idx_BNK = torch.empty(clouds, size, k, dtype=torch.int64, device=x_BNC.device)
     buffer = x_BNC.new_empty(min(some_clouds, clouds) * some_rows * points)  # reused: fresh pages cost more than the product
     with torch.autocast(x_BNC.device.type, enabled=False):
         for group in (slice(first, first + some_clouds) for first in range(0, clouds, some_clouds)):
-            group_BNC = x_BNC[group]
+            queries_BNC = group_BNC = x_BNC[group]
+            if points > size:  # the copies, and columns infinitely far that fill the last block
+                first_BNC = group_BNC[:, :1].expand(-1, points - size, -1)
+                group_BNC = torch.cat([group_BNC, first_BNC], 1)
             norms_B1N = group_BNC.square().sum(2)[:, None, :]
-            for rows in (slice(first, first + some_rows) for first in range(0, points, some_rows)):
-                rows_BRC = group_BNC[:, rows]
+            norms_B1N[:, :, known:] = torch.inf
+            for rows in (slice(first, first + some_rows) for first in range(0, size, some_rows)):
+                rows_BRC = queries_BNC[:, rows]
                 distances_BRN = buffer[: rows_BRC.shape[0] * rows_BRC.shape[1] * points].view(*rows_BRC.shape[:2], points)
                 torch.baddbmm(norms_B1N, rows_BRC, group_BNC.transpose(1, 2), alpha=-2, out=distances_BRN)
                 idx_BNK[group, rows] = _smallest(distances_BRN, k)
-    return idx_BNK
+    return idx_BNK.masked_fill_(idx_BNK >= size, 0) if points > size else idx_BNK
 
 
 def _smallest(distances_BRN: Tensor, k: int) -> Tensor:

@@ -1,0 +1,85 @@
+"""A whole pretraining step, DGCNN and two ResNet-50 towers at 224 px, with the fast encoder and with the textbook's.
+
+Both see views of the published augmentation, whose dropout makes many points copies of one.
+
+`python -m jobs.bench.whole_step fast|textbook SETTINGS` measures one side in this process and prints JSON. Imports torch and numpy alone.
+"""
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from jobs.bench.encoder import SIDES, K, clouds
+from jobs.bench.fresh import alternate
+from jobs.bench.textbook import TextbookDGCNN
+from jobs.data.augment import augment_clouds
+from jobs.losses.objective import pretraining_losses
+from jobs.models.crossmodal import CrossModal
+
+SETTINGS: dict[str, Any] = {"device": "cpu", "shapes": 4, "points": 2048, "tower": "resnet50", "size": 224, "threads": 1}
+CUDA_SETTINGS: dict[str, Any] = {**SETTINGS, "device": "cuda", "shapes": 32}
+
+
+def measure(rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Median seconds of a step on both sides and textbook over fast."""
+    results = []
+    for settings, target in ((SETTINGS, "at least 3.5"), *([(CUDA_SETTINGS, None)] if torch.cuda.is_available() else [])):
+        found = alternate("jobs.bench.whole_step", SIDES, settings, rounds, say)
+        medians = {side: statistics.median(one["seconds"] for one in found[side]) for side in SIDES}
+        ratios = [slow["seconds"] / fast["seconds"] for fast, slow in zip(found["fast"], found["textbook"], strict=True)]
+        sides = {f"{side}_s": value for side, value in medians.items()}
+        ratio = medians["textbook"] / medians["fast"]
+        results.append({"benchmark": "whole_step", **settings, **sides, "ratio": ratio, "ratios": ratios, "target": target})
+    return results
+
+
+def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
+    torch.set_num_threads(settings["threads"])
+    torch.manual_seed(0)
+    device, shapes, size = torch.device(settings["device"]), settings["shapes"], settings["size"]
+    model = CrossModal("dgcnn", K, settings["tower"], grey=True)
+    if side == "textbook":
+        model.encoder = TextbookDGCNN(K)
+    model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=side == "fast")
+    generators = [np.random.default_rng(view) for view in range(2 * shapes)]
+    points_2BNC = augment_clouds(list(clouds(2 * shapes, settings["points"]).numpy()), generators, settings["points"]).to(device)
+    rgb_B3HW, grey_B1HW = torch.randn(shapes, 3, size, size, device=device), torch.randn(shapes, 1, size, size, device=device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        z_points_2BE, z_rgb_BE, z_grey_BE = model(points_2BNC, rgb_B3HW, grey_B1HW)
+        losses_K = pretraining_losses(
+            z_points_2BE,
+            z_rgb_BE,
+            z_grey_BE,
+            cross="crossnet-con",
+            temperature=0.2,
+            same_sample_negatives=False,
+            ids_B=torch.arange(shapes, device=device),
+            counts=[shapes],
+        )
+        losses_K.sum().backward()
+        optimizer.step()
+
+    step()
+    clock = time.process_time if device.type == "cpu" and settings["threads"] == 1 else time.perf_counter
+    seconds = []
+    for _ in range(2 if device.type == "cpu" else 10):
+        start = clock()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(clock() - start)
+    return {"seconds": statistics.median(seconds)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure_side(sys.argv[1], json.loads(sys.argv[2]))))
