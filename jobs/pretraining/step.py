@@ -73,6 +73,11 @@ def build_training(config: Pipeline, ranks: Ranks, iterations: int) -> Training:
     pretrain = config.pretrain
     dtype = DTYPES[pretrain.precision]
     model = build_model(pretrain, config.seed).to(device=ranks.device, dtype=dtype)
+    for tower in (model.rgb, model.grey):
+        if tower is not None and pretrain.image.channels_last:
+            tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions pass the layout on to all that follows
+        if tower is not None and pretrain.image.compile:
+            tower.compile()
     forward: nn.Module = model
     if ranks.world > 1:
         devices = [ranks.device.index] if ranks.device.type == "cuda" else None

@@ -97,3 +97,11 @@ def test_too_little_disk_for_the_checkpoints_is_said_before_the_start(tmp_path: 
     full = config().model_copy(update={"cluster": config().cluster.model_copy(update={"storage": tmp_path, "min_free_gb": 1e9})})
     with pytest.raises(ValueError, match=r"GB free and the checkpoints need .* GB"):
         check_space(full, tmp_path / "run")
+
+
+def test_the_towers_memory_layout_changes_no_loss() -> None:
+    rows = []
+    for channels_last in (True, False):
+        training = build_training(config(image={"tower": "resnet18", "size": 32, "channels_last": channels_last}), ALONE, iterations=10)
+        rows.append(torch.stack([train_step(training, [batch(number)]) for number in range(3)]))
+    torch.testing.assert_close(*rows, rtol=1e-9, atol=1e-12)
