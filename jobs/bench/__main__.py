@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 Say = Callable[[str], None]
-SETTINGS = ("device", "mode", "batch", "shapes", "points", "threads", "precision", "side")  # of a row, in the table's order
+SETTINGS = ("side", "device", "mode", "batch", "shapes", "points", "threads", "precision")  # of a row, in the table's order
 
 
 def _measured(name: str) -> Callable[[int, Say], list[dict[str, Any]]]:
