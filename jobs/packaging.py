@@ -165,11 +165,22 @@ def _is_own(node: ast.ImportFrom) -> bool:
     return node.level > 0 or (node.module or "").startswith(MODELS)
 
 
+def _is_optional_import(node: ast.stmt) -> bool:
+    """`try: from .kernels import name` with `except ImportError: name = None`: kernels that a packaged model does without."""
+    return isinstance(node, ast.Try) and all(isinstance(one, ast.ImportFrom) and _is_own(one) for one in node.body)
+
+
 def _without_own_imports(module: str) -> tuple[str, list[str]]:
     """The module's text without its imports of siblings and of __future__, and the names it defines at its top level."""
     tree, lines = _tree(module), _source(module).splitlines()
     dropped: set[int] = set()
     defined: list[str] = []
+    for choice in filter(_is_optional_import, list(tree.body)):
+        assert isinstance(choice, ast.Try)
+        kept = choice.handlers[0].body  # what stands in where the optional modules are missing, as they are here
+        dropped.update(set(range(choice.lineno, (choice.end_lineno or choice.lineno) + 1)) - {node.lineno for node in kept})
+        for node in kept:
+            lines[node.lineno - 1] = lines[node.lineno - 1].lstrip()
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (_is_own(node) or node.module == "__future__"):
             dropped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))

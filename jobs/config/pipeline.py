@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from jobs.config.sections import Cluster, Data, Evaluate, Prepared, Pretrain, Strict, Tracking
 
 STAGES = ("prepare", "pretrain", "evaluate", "register")
-WITH_NEIGHBOURS = ("dgcnn", "rpc")  # backbones on a graph of k nearest neighbours
+WITH_NEIGHBOURS = ("dgcnn", "dgcnn_partseg", "dgcnn_semseg", "rpc")  # backbones on a graph of k nearest neighbours
 RPC_POINTS = 256  # points that rpc groups as sharp, and as gentle
 
 

@@ -73,9 +73,9 @@ class Backbone(Strict):
     """The point-cloud encoder."""
 
     # dgcnn: Wang et al. 2019; pointnet: Qi et al. 2017; rpc: Ren et al. 2022, clouds of 256 points or more, published with k = 30;
-    # _partseg: the variants that segmentation fine-tunes
-    name: Literal["dgcnn", "pointnet", "pointnet_partseg", "rpc"] = "dgcnn"
-    k: Annotated[int, Field(ge=1)] = 20  # nearest neighbours of an EdgeConv (dgcnn, rpc)
+    # _partseg, _semseg: the variants that segmentation fine-tunes
+    name: Literal["dgcnn", "dgcnn_partseg", "dgcnn_semseg", "pointnet", "pointnet_partseg", "rpc"] = "dgcnn"
+    k: Annotated[int, Field(ge=1)] = 20  # nearest neighbours of an EdgeConv (dgcnn, dgcnn_partseg, dgcnn_semseg, rpc)
 
 
 class Image(Strict):

@@ -6,6 +6,12 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
+try:  # missing without Triton, and in a packaged model, whose one file has no modules beside it
+    from .triton_launch import can_launch
+    from .triton_maximum import MOST_NEIGHBOURS, fused_neighbour_maximum
+except ImportError:
+    can_launch = None  # type: ignore[assignment]
+
 PIECE_BYTES = 2**20  # worked on at once on a CPU: what stays in a core's second-level cache
 GPU_PIECE_BYTES = 256 * 2**20
 
@@ -32,6 +38,8 @@ def neighbour_maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: fl
 
     The gradient of the maximum goes to one row; among equals, to the one of smallest number.
     """
+    if can_launch is not None and can_launch(near_MD) and idx_MK.shape[1] <= MOST_NEIGHBOURS:
+        return fused_neighbour_maximum(near_MD, own_MD, idx_MK, slope)
     if torch.is_grad_enabled() and (near_MD.requires_grad or own_MD.requires_grad):
         out_MD: Tensor = _NeighbourMaximum.apply(near_MD, own_MD, idx_MK, slope)
         return out_MD

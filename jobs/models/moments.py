@@ -13,6 +13,12 @@ from torch.nn import functional as F
 
 from .reduction import stack_over_ranks, sum_over_ranks
 
+try:  # as in maximum.py
+    from .triton_launch import can_launch
+    from .triton_sums import fused_neighbour_sum, fused_referrer_sum, referrer_counts
+except ImportError:
+    can_launch = None  # type: ignore[assignment]
+
 
 def edge_moments(rows_MC: Tensor, idx_MK: Tensor, times_M: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Mean [2C], covariance [2C, 2C] (divided by the number of edges) and number of edges (0-d) over all ranks' edges [x_j ; x_i].
@@ -31,8 +37,11 @@ class _EdgeMoments(torch.autograd.Function):
         k = idx_MK.shape[1]
         centre_C = rows_MC.mean(0)
         centred_MC = rows_MC - centre_C
-        neighbours_MC = F.embedding_bag(idx_MK, centred_MC, mode="sum")
-        referred_M = torch.bincount(idx_MK.reshape(-1), minlength=rows)
+        if can_launch is not None and can_launch(rows_MC):
+            neighbours_MC, referred_M = fused_neighbour_sum(centred_MC, idx_MK), referrer_counts(idx_MK)
+        else:
+            neighbours_MC = F.embedding_bag(idx_MK, centred_MC, mode="sum")
+            referred_M = torch.bincount(idx_MK.reshape(-1), minlength=rows)
         if times_M is None:
             points, weighted_MC, degree_M1 = float(rows), centred_MC, referred_M.to(rows_MC.dtype)[:, None]
         else:
@@ -84,6 +93,8 @@ class _EdgeMoments(torch.autograd.Function):
 
 def _sum_over_referrers(rows_MC: Tensor, idx_MK: Tensor, referred_M: Tensor) -> Tensor:
     """Of each row j, the sum of rows i over all edges i -> j (`referred_M[j]` of them): a neighbour sum's transpose, over sorted edges."""
+    if can_launch is not None and can_launch(rows_MC):
+        return fused_referrer_sum(rows_MC, idx_MK)
     k = idx_MK.shape[1]
     referrers_E = torch.argsort(idx_MK.reshape(-1)).div_(k, rounding_mode="floor")
     ends_M = referred_M.cumsum(0)

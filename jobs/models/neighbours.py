@@ -6,6 +6,12 @@ from torch import Tensor
 
 from .copies import Layout
 
+try:  # as in maximum.py
+    from .triton_launch import can_launch
+    from .triton_neighbours import fused_nearest, worth_fusing
+except ImportError:
+    can_launch = None  # type: ignore[assignment]
+
 CHUNK_BYTES = 2 * 2**20  # of distances held at once on a CPU: selecting from them must find them in a core's cache
 GPU_CHUNK_BYTES = 1024 * 2**20
 BLOCKS = (8, 4)  # points a block of the two-stage selection, the first that leaves it twice as many blocks as neighbours
@@ -50,6 +56,8 @@ def nearest_features(x_BNC: Tensor, k: int, copies: int = 0) -> Tensor:
             f"k is {k} neighbours for clouds of {size + copies} points: choose k between 1 and {size + copies}, or sample more points"
         )
     x_BNC = x_BNC.detach().to(torch.promote_types(x_BNC.dtype, torch.float32))
+    if can_launch is not None and can_launch(x_BNC) and worth_fusing(k, x_BNC.shape[2]) and not copies:
+        return fused_nearest(x_BNC, k)
     budget = GPU_CHUNK_BYTES if x_BNC.is_cuda else CHUNK_BYTES
     known = size + min(copies, k - 1)  # more copies than these are never among the k
     points = known if x_BNC.is_cuda else known + -known % BLOCKS[0]

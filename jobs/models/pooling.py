@@ -38,13 +38,13 @@ def pool_rows(y_MC: Tensor, layout: Layout, norm: BatchNorm, slope: float) -> tu
         norm.track(mean_C, var_C, count)
         return most_BC, mean_BC
     pooled = []
-    for _, span, clouds, copies in _pieces(y_MC, layout):
+    for _, span, clouds, copies in _cloud_pieces(y_MC, layout):
         z_PNC = F.leaky_relu(norm(y_MC[span].to(norm.weight.dtype)), slope).view(clouds, -1, y_MC.shape[1])
         pooled.append((z_PNC.amax(1), _total(z_PNC, copies) / points))
     return torch.cat([most for most, _ in pooled]), torch.cat([mean for _, mean in pooled])
 
 
-def _pieces(y_MC: Tensor, layout: Layout) -> Iterator[tuple[slice, slice, int, int]]:
+def _cloud_pieces(y_MC: Tensor, layout: Layout) -> Iterator[tuple[slice, slice, int, int]]:
     """(clouds, their rows, how many clouds, copies of the first row of each), as many alike as fit a piece."""
     most = piece_rows(y_MC.shape[1] * y_MC.element_size(), len(y_MC), y_MC.is_cuda)
     for cloud, row, clouds, size, copies in layout.runs(most):
@@ -63,7 +63,7 @@ class _NormPool(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         clouds, points, channels = len(layout.sizes), layout.sizes[0] + layout.copies[0], y_MC.shape[1]
         dtype = weight_C.dtype
-        pieces = list(_pieces(y_MC, layout))
+        pieces = list(_cloud_pieces(y_MC, layout))
         sum_BC = torch.cat([_total(y_MC[rows].to(dtype).view(count, -1, channels), copies) for _, rows, count, copies in pieces])
         local_C = sum_BC.sum(0) / (clouds * points)
         squares_C = torch.zeros_like(local_C)
@@ -117,7 +117,7 @@ class _NormPool(torch.autograd.Function):
         level_BC = scale_C * (slope * at_all_BC - all_bias_C) - slant_C * mean_C
         step_BC = scale_C * (1 - slope) * at_all_BC
         grad_MC = torch.empty_like(y_MC)
-        for some, rows, count, copies in _pieces(y_MC, layout):
+        for some, rows, count, copies in _cloud_pieces(y_MC, layout):
             part_PNC = y_MC[rows].to(dtype).view(count, -1, channels)
             out_PNC = _gate_(torch.addcmul(shift_C, part_PNC, scale_C)).mul_(step_BC[some, None]).add_(level_BC[some, None])
             out_PNC.addcmul_(part_PNC, slant_C)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from torch import nn
 
 from .dgcnn import DGCNN
+from .dgcnn_partseg import DGCNNPartSeg
+from .dgcnn_semseg import DGCNNSemSeg
 from .pointnet import PointNet
 from .pointnet_partseg import PointNetPartSeg
 from .resnet import ResNet, resnet18, resnet50
@@ -13,6 +15,8 @@ from .rpc import RPC
 
 BACKBONES: dict[str, Callable[[int], nn.Module]] = {
     "dgcnn": DGCNN,
+    "dgcnn_partseg": DGCNNPartSeg,
+    "dgcnn_semseg": DGCNNSemSeg,
     "pointnet": lambda k: PointNet(),
     "pointnet_partseg": lambda k: PointNetPartSeg(),
     "rpc": RPC,
@@ -21,7 +25,7 @@ TOWERS: dict[str, Callable[[int], ResNet]] = {"resnet18": resnet18, "resnet50": 
 
 
 def build_backbone(name: str, k: int) -> nn.Module:
-    """The point encoder: points_BNC -> feat_BD, its width in `.feature_dim`. `k` neighbours matter to dgcnn and rpc."""
+    """The point encoder: points_BNC -> feat_BD, its width in `.feature_dim`. `k` neighbours matter to the dgcnn ones and to rpc."""
     if name not in BACKBONES:
         raise ValueError(f"no backbone is called {name!r}; there are {', '.join(sorted(BACKBONES))}")
     return BACKBONES[name](k)

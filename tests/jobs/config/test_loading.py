@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import ConfigError, Pipeline, load
+from jobs.config import ConfigError, Pipeline, check, load
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -123,3 +123,11 @@ def test_default_targets_differ_when_the_data_differ(tmp_path: Path) -> None:
         load(write(tmp_path, f"data: {{kind: synthetic, shapes: {shapes}}}")).resolved(tmp_path).data.target for shapes in (40, 80)
     }
     assert len(targets) == 2
+
+
+def test_a_backbone_that_the_points_cannot_serve_is_refused_before_anything_runs() -> None:
+    values = {"data": {"kind": "synthetic"}, "evaluate": {"points": 1024}}
+    with pytest.raises(ValueError, match=r"backbone.k is 40, more than the points of a cloud \(pretrain.points 32"):
+        check({**values, "pretrain": {"backbone": {"name": "dgcnn_partseg", "k": 40}, "points": 32}}, "test")
+    with pytest.raises(ValueError, match=r"rpc groups 256 sharp and 256 gentle points .*pretrain.points 128"):
+        check({**values, "pretrain": {"backbone": {"name": "rpc", "k": 30}, "points": 128}}, "test")

@@ -14,13 +14,13 @@ def test_the_tables_hold_the_schemas_choices() -> None:
     assert set(TOWERS) == set(get_args(Image.model_fields["tower"].annotation))
 
 
-@pytest.mark.parametrize(("name", "width"), [("dgcnn", 2048), ("pointnet", 1024), ("pointnet_partseg", 2048), ("rpc", 2048)])
+@pytest.mark.parametrize(("name", "width"), [("dgcnn", 2048), ("dgcnn_partseg", 1024), ("dgcnn_semseg", 1024), ("pointnet", 1024), ("pointnet_partseg", 2048), ("rpc", 2048)])
 def test_every_backbone_says_its_width(name: str, width: int) -> None:
     assert build_backbone(name, 4).feature_dim == width
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'dgcn'; there are dgcnn, pointnet"):
+    with pytest.raises(ValueError, match="'dgcn'; there are dgcnn, dgcnn_partseg"):
         build_backbone("dgcn", 4)
     with pytest.raises(ValueError, match="'vit'; there are resnet18, resnet50"):
         build_tower("vit", 3)
