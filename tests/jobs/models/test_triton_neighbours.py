@@ -62,7 +62,7 @@ def test_duplicate_points_give_neighbours_at_the_right_distances() -> None:
 
 
 def test_copies_of_a_point_refer_to_those_beside_them_not_all_to_the_same_few() -> None:
-    referred_N = search(torch.ones(1, 200, 3), 10).flatten().bincount()
+    referred_N = search(torch.ones(1, 3 * COLUMNS, 3), 10).flatten().bincount()
     assert referred_N.max() <= COLUMNS
 
 
