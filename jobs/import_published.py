@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 import sys
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def settings_of(name: str, variant: str | None, k: int | None) -> Backbone:
 
 def register(path: Path, backbone: Backbone, variant: str | None, reading: Reading, experiment: str) -> str:
     """The version under which these weights stand; the one that is there already, if they are. No alias moves."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it announces that it waits for the version
     client = MlflowClient()
     name = names.registered_name(backbone.name)
     tags = {"source": "published", "file": path.name, "file.sha256": _sha256(path), "variant": variant or "unknown", "k": str(backbone.k)}

@@ -43,7 +43,8 @@ def tracking_environment(state: Path | None) -> Iterator[dict[str, str]]:
 
 
 def quick() -> dict[str, str]:
-    """MLflow's patience with a server that is away, cut short where the user has not set it."""
+    """MLflow's patience with a server that is away, cut short where the user has not set it; and no advertisement of its pages."""
     from service.mlflow_runs import QUICK
 
-    return {name: value for name, value in QUICK.items() if name not in os.environ}
+    wanted = {**QUICK, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    return {name: value for name, value in wanted.items() if name not in os.environ}
