@@ -7,6 +7,7 @@ with each step's name once it is done; the tests kill the process there.
 from __future__ import annotations
 
 import json
+import os
 import logging
 import time
 from collections.abc import Callable
@@ -154,6 +155,8 @@ class Reconciler:
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
             "PYTHONUNBUFFERED": "1",
+            # Threads that spin while they wait starve those they wait for once anything else wants the cores: a step then takes seconds.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
         }
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
