@@ -7,8 +7,8 @@ with each step's name once it is done; the tests kill the process there.
 from __future__ import annotations
 
 import json
-import os
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

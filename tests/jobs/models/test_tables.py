@@ -14,7 +14,10 @@ def test_the_tables_hold_the_schemas_choices() -> None:
     assert set(TOWERS) == set(get_args(Image.model_fields["tower"].annotation))
 
 
-@pytest.mark.parametrize(("name", "width"), [("dgcnn", 2048), ("dgcnn_partseg", 1024), ("dgcnn_semseg", 1024), ("pointnet", 1024), ("pointnet_partseg", 2048), ("rpc", 2048)])
+WIDTHS = {"dgcnn": 2048, "dgcnn_partseg": 1024, "dgcnn_semseg": 1024, "pointnet": 1024, "pointnet_partseg": 2048, "rpc": 2048}
+
+
+@pytest.mark.parametrize(("name", "width"), WIDTHS.items())
 def test_every_backbone_says_its_width(name: str, width: int) -> None:
     assert build_backbone(name, 4).feature_dim == width
 
