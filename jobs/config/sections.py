@@ -83,7 +83,7 @@ class Image(Strict):
 
     tower: Literal["resnet18", "resnet50"] = "resnet50"
     size: Annotated[int, Field(ge=32, le=512)] = 224  # pixels a side that the towers see
-    # memory layout of the towers: faster on GPUs and at 224 pixels; slower at 32 to 64 pixels on CPUs, and rounding depends more on the batch
+    # memory layout of the towers: faster on GPUs and at 224 pixels; slower at 32 to 64 on CPUs, where rounding depends more on the batch
     channels_last: bool = False
     compile: bool = False  # torch.compile of the towers, a minute or more at the start; the point encoders bring kernels of their own
 
