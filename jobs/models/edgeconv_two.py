@@ -2,7 +2,7 @@
 
 B clouds, N points, M = B N rows, K neighbours, C channels in, H hidden channels, F channels out, E edges, P rows of a piece, S pieces. The
 published layer takes every edge [x_j - x_i ; x_i] through two convolutions, each with BatchNorm over all edges and LeakyReLU, then the
-maximum over the K edges of a point. The first is linear in each end and folds as in edgeconv.py: an edge's hidden value is
+maximum over the K edges of a point. The first is linear in each end and folds (folded_edges.py): an edge's hidden value is
 LeakyReLU(near_j + own_i). Behind that every edge differs, but
 - batch mean and variance of W h take one pass, each piece about its own mean (Chan et al. 1979);
 - normalisation and LeakyReLU are monotone, so the same pass finds each maximum from W h and the sign of the normalisation's scale;
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
-from .batchnorm import ONE_VALUE, BatchNorm, combine_moments
+from .batchnorm import BatchNorm, combine_moments
 from .edgeconv import SLOPE
+from .folded_edges import folded_ends, row_numbers
 from .maximum import piece_rows
-from .moments import edge_moments
-from .reduction import ranks, sum_over_ranks
+from .reduction import sum_over_ranks
 
 
 def two_edge_layers(x_BNC: Tensor, idx_BNK: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
@@ -30,40 +30,20 @@ def two_edge_layers(x_BNC: Tensor, idx_BNK: Tensor, first: nn.Sequential, second
     Each layer is a convolution `0` without bias, of weight [H, 2C, 1, 1] and [F, H, 1, 1], and BatchNorm `1`. The gradient of a maximum
     goes to one edge; among equals, to the first of the point's. Raises ValueError in training when all ranks hold one edge.
     """
-    convolution, norm = second[0], second[1]
+    first_convolution, first_norm, convolution, norm = first[0], first[1], second[0], second[1]
+    assert isinstance(first_convolution, nn.Conv2d) and isinstance(first_norm, BatchNorm)
     assert isinstance(convolution, nn.Conv2d) and isinstance(norm, BatchNorm)
     with torch.autocast(x_BNC.device.type, enabled=False):
-        inputs = *_folded_ends(x_BNC, idx_BNK, first), convolution.weight[:, :, 0, 0], norm.weight, norm.bias
+        near_HC, difference_HC = first_convolution.weight[:, :, 0, 0].chunk(2, 1)
+        rows_MC, idx_MK = x_BNC.flatten(0, 1).to(near_HC.dtype), row_numbers(idx_BNK)
+        ends = folded_ends(rows_MC, idx_MK, near_HC, difference_HC - near_HC, first_norm)
+        inputs = *ends, idx_MK, convolution.weight[:, :, 0, 0], norm.weight, norm.bias
         fixed = None if norm.training else (norm.running_mean, norm.running_var)
         with_places = torch.is_grad_enabled() and any(value.requires_grad for value in inputs)
         out_MF, mean_F, var_F, edges = _SecondEdgeLayer.apply(*inputs, fixed, norm.eps, with_places)
         if norm.training:
             norm.track(mean_F, var_F, edges)
     return out_MF.view(*x_BNC.shape[:2], -1)
-
-
-def _folded_ends(x_BNC: Tensor, idx_BNK: Tensor, layer: nn.Sequential) -> tuple[Tensor, Tensor, Tensor]:
-    """near_MH, own_MH and row numbers idx_MK of `layer`: edge (i, j), convolved and normalised, is near_j + own_i. Tracks in training."""
-    convolution, norm = layer[0], layer[1]
-    assert isinstance(convolution, nn.Conv2d) and isinstance(norm, BatchNorm)
-    clouds, points, channels = x_BNC.shape
-    rows_MC = x_BNC.reshape(clouds * points, channels).to(convolution.weight.dtype)
-    idx_MK = (idx_BNK + torch.arange(0, clouds * points, points, device=x_BNC.device)[:, None, None]).reshape(clouds * points, -1)
-    weight_H2C = convolution.weight[:, :, 0, 0]
-    both_H2C = torch.cat([weight_H2C[:, :channels], weight_H2C[:, channels:] - weight_H2C[:, :channels]], 1)
-    if norm.training:
-        if idx_MK.numel() == 1 and ranks() == 1:
-            raise ValueError(ONE_VALUE)
-        mean_2C, covariance_2C2C, edges = edge_moments(rows_MC, idx_MK)
-        mean_H = both_H2C @ mean_2C
-        var_H = ((both_H2C @ covariance_2C2C) * both_H2C).sum(1).clamp_min(0.0)
-        norm.track(mean_H, var_H, edges)
-    else:
-        mean_H, var_H = norm.running_mean, norm.running_var
-    scale_H = norm.weight * torch.rsqrt(var_H + norm.eps)
-    scaled_H2C = both_H2C * scale_H[:, None]
-    near_MH = rows_MC @ scaled_H2C[:, :channels].t()
-    return near_MH, torch.addmm(norm.bias - mean_H * scale_H, rows_MC, scaled_H2C[:, channels:].t()), idx_MK
 
 
 def _edge_pieces(near_MH: Tensor, own_MH: Tensor, idx_MK: Tensor, *widths: int) -> Iterator[tuple[slice, Tensor, Tensor, list[Tensor]]]:

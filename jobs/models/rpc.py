@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
-from .batchnorm import ONE_VALUE, BatchNorm, combine_moments
+from .batchnorm import BatchNorm, combine_moments
+from .folded_edges import folded_ends, row_numbers
 from .geometry_disentangled import CHOSEN, SharpGentleAttention, sharp_and_gentle
 from .maximum import piece_rows, place_of_maximum_
-from .moments import edge_moments
 from .neighbours import nearest
 from .offset_attention import PointTransformer
 from .pooling import pool_points
-from .reduction import ranks, sum_over_ranks
+from .reduction import sum_over_ranks
 
 
 class RPC(nn.Module):
@@ -61,34 +61,19 @@ class RPC(nn.Module):
 def local_operator(x_BNC: Tensor, idx_BNK: Tensor, first: nn.Sequential, second: nn.Sequential) -> Tensor:
     """Maximum over neighbours of two layers (convolution, BatchNorm, ReLU) of every edge [x_j - x_i ; x_j] -> [B, N, F].
 
-    The first layer is linear in each end, so its statistics follow from the points' moments (moments.py) and fold into one product a point,
-    as in edgeconv.py. Behind its ReLU every edge differs: the second layer passes over them in pieces, once each way, and keeps none.
+    The first layer is linear in each end and folds into one product a point (folded_edges.py). Behind its ReLU every edge differs: the
+    second layer passes over them in pieces, once each way, and keeps none.
     In training the biases cancel in the batch statistics: they move running means and get a gradient of exactly zero. Computes in the
     parameters' precision.
     """
     convolution, norm, last, last_norm = first[0], first[1], second[0], second[1]
     assert isinstance(convolution, nn.Conv2d) and isinstance(norm, BatchNorm) and convolution.bias is not None
     assert isinstance(last, nn.Conv2d) and isinstance(last_norm, BatchNorm) and last.bias is not None
-    clouds, points, channels = x_BNC.shape
     with torch.autocast(x_BNC.device.type, enabled=False):
-        rows_MC = x_BNC.reshape(clouds * points, channels).to(convolution.weight.dtype)
-        first_B11 = torch.arange(0, clouds * points, points, device=x_BNC.device)[:, None, None]
-        idx_MK = (idx_BNK + first_B11).reshape(clouds * points, -1)
-        weight_H2C, weight_FH = convolution.weight[:, :, 0, 0], last.weight[:, :, 0, 0]
-        near_HC, own_HC = weight_H2C[:, :channels] + weight_H2C[:, channels:], -weight_H2C[:, :channels]
-        if norm.training:
-            if idx_MK.numel() == 1 and ranks() == 1:
-                raise ValueError(ONE_VALUE)
-            both_H2C = torch.cat([near_HC, own_HC], 1)
-            mean_2C, covariance_2C2C, edges = edge_moments(rows_MC, idx_MK)
-            mean_H = both_H2C @ mean_2C + convolution.bias
-            var_H = ((both_H2C @ covariance_2C2C) * both_H2C).sum(1).clamp_min(0.0)
-            norm.track(mean_H, var_H, edges)
-        else:
-            mean_H, var_H = norm.running_mean, norm.running_var
-        scale_H1 = (norm.weight * torch.rsqrt(var_H + norm.eps))[:, None]
-        near_MH = rows_MC @ (near_HC * scale_H1).t()
-        own_MH = torch.addmm(norm.bias + (convolution.bias - mean_H) * scale_H1[:, 0], rows_MC, (own_HC * scale_H1).t())
+        difference_HC, near_HC = convolution.weight[:, :, 0, 0].chunk(2, 1)
+        rows_MC, idx_MK = x_BNC.flatten(0, 1).to(near_HC.dtype), row_numbers(idx_BNK)
+        near_MH, own_MH = folded_ends(rows_MC, idx_MK, near_HC + difference_HC, -difference_HC, norm, convolution.bias)
+        weight_FH = last.weight[:, :, 0, 0]
         if last_norm.training:
             inputs = near_MH, own_MH, idx_MK, weight_FH, last.bias, last_norm.weight, last_norm.bias
             out_MF, mean_F, var_F, edges = _SecondLayer.apply(*inputs, last_norm.eps)
@@ -99,7 +84,7 @@ def local_operator(x_BNC: Tensor, idx_BNK: Tensor, first: nn.Sequential, second:
             folded_HF = (weight_FH * scale_F[:, None]).t()
             pieces = _pieces(near_MH, own_MH, idx_MK, len(weight_FH))
             out_MF = torch.cat([F.relu((hidden_PKH @ folded_HF).amax(1) + shift_F) for _, _, hidden_PKH in pieces])
-    return out_MF.view(clouds, points, -1)
+    return out_MF.view(*x_BNC.shape[:2], -1)
 
 
 def _pieces(near_MH: Tensor, own_MH: Tensor, idx_MK: Tensor, channels: int) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -56,9 +56,11 @@ def test_a_training_step_equals_pytorchs_chain(per_point: bool) -> None:
         slope = torch.randn_like(local)
         (local * slope).sum().backward()
         (expected_local * slope).sum().backward()
-    gradients, statistics = dict(obvious.named_parameters()), obvious.state_dict()
+    gradients, statistics = {name: value.grad for name, value in obvious.named_parameters()}, obvious.state_dict()
+    # A bias in front of a BatchNorm has a gradient of zero, for which rounding stands: of the size of what cancels.
+    near = 1e-12 * max(float(value.abs().max()) for value in gradients.values() if value is not None)
     for name, parameter in ours.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name].grad, rtol=1e-7, atol=1e-8, msg=partial("{}: {}".format, name))
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-7, atol=near, msg=partial("{}: {}".format, name))
     for name, value in ours.state_dict().items():
         torch.testing.assert_close(value, statistics[name], msg=partial("{}: {}".format, name))
     ours.eval(), obvious.eval()
