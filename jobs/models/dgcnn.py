@@ -6,10 +6,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batchnorm import BatchNorm
+from .clouds import check_clouds
 from .copies import without_copies
 from .edgeconv import SLOPE, EdgeConv
-from .neighbours import check_finite, nearest_rows
+from .neighbours import nearest_rows
 from .pooling import pool_rows
+
+PIECE_POINTS = 2048  # answered at once on a CPU where nothing is kept for a backward pass: their layers stay in a core's cache
 
 
 class DGCNN(nn.Module):
@@ -27,10 +30,14 @@ class DGCNN(nn.Module):
         self.conv5 = nn.Sequential(nn.Conv1d(512, 1024, 1, bias=False), BatchNorm(1024))
 
     def forward(self, points_BNC: Tensor) -> Tensor:
-        """[B, N, 3] -> feat_BD [B, 2048]: maximum over points, then mean. Raises ValueError for N < k and for values not finite."""
-        if points_BNC.dim() != 3 or points_BNC.shape[2] != 3:
-            raise ValueError(f"DGCNN takes clouds [B, N, 3], not {list(points_BNC.shape)}")
-        check_finite(points_BNC)
+        """[B, N, 3] -> feat_BD [B, 2048]: maximum over points, then mean. Raises ValueError for N < k and as check_clouds does."""
+        check_clouds(points_BNC, 3, "DGCNN")
+        if self.training or torch.is_grad_enabled() or points_BNC.is_cuda:
+            return self._features(points_BNC)
+        some = max(1, PIECE_POINTS // points_BNC.shape[1])  # clouds do not depend on each other here
+        return torch.cat([self._features(clouds_PNC) for clouds_PNC in points_BNC.split(some)])
+
+    def _features(self, points_BNC: Tensor) -> Tensor:
         x_MC, layout = without_copies(points_BNC)
         times_M = layout.times(self.conv1.get_parameter("0.weight"))
         layers: list[Tensor] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .batchnorm import BatchNorm
+from .clouds import check_clouds
 from .dgcnn_semseg import graph_features
 from .edgeconv import EdgeConv
 from .neighbours import nearest, nearest_features
@@ -37,8 +38,7 @@ class DGCNNPartSeg(nn.Module):
 
     def per_point(self, points_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """[B, N, 3] -> feat_BD [B, 1024], the maximum over points, and local_BNE [B, N, 192], the three EdgeConvs' outputs."""
-        if points_BNC.dim() != 3 or points_BNC.shape[2] != 3:
-            raise ValueError(f"DGCNN part segmentation takes clouds [B, N, 3], not {list(points_BNC.shape)}")
+        check_clouds(points_BNC, 3, "DGCNN part segmentation")
         moved_BNC = self.transform_net(points_BNC, nearest(points_BNC, self.k))
         idx_BNK = nearest_features(moved_BNC, self.k)
         return graph_features(moved_BNC, idx_BNK, self.k, (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5), self.conv6)

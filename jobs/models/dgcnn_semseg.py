@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batchnorm import BatchNorm
+from .clouds import check_clouds
 from .edgeconv import SLOPE, EdgeConv
 from .edgeconv_two import two_edge_layers
-from .neighbours import check_finite, nearest_features
+from .neighbours import nearest_features
 from .pooling import pool_points
 
 
@@ -45,9 +46,7 @@ class DGCNNSemSeg(nn.Module):
 
     def per_point(self, points_BNC: Tensor) -> tuple[Tensor, Tensor]:
         """[B, N, channels] -> feat_BD [B, 1024], the maximum over points, and local_BNE [B, N, 192], the three EdgeConvs' outputs."""
-        if points_BNC.dim() != 3 or points_BNC.shape[2] != self.channels:
-            raise ValueError(f"DGCNN semantic segmentation takes clouds [B, N, {self.channels}] here, not {list(points_BNC.shape)}")
-        check_finite(points_BNC)
+        check_clouds(points_BNC, self.channels, "DGCNN semantic segmentation")
         idx_BNK = nearest_features(points_BNC[:, :, -3:], self.k)
         return graph_features(points_BNC, idx_BNK, self.k, (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5), self.conv6)
 

@@ -33,17 +33,20 @@ def folded_ends(
     """near_MH and own_MH: edge (i, j), `near_HC` x_j + `own_HC` x_i + bias, normalised over all edges, is near_j + own_i.
 
     In training the statistics are those of all ranks' edges, those of row i counted `times_M[i]` times (None: once), and the running ones
-    move; a bias then cancels and gets a gradient of exactly zero. Raises ValueError in training when all ranks hold one edge.
+    move; a bias then cancels and gets a gradient of exactly zero. Raises ValueError for rows of another width than the convolution takes,
+    and in training when all ranks hold one edge.
     """
+    if rows_MC.shape[1] != near_HC.shape[1]:
+        raise ValueError(f"this EdgeConv takes points of {near_HC.shape[1]} channels, not of {rows_MC.shape[1]}")
     if norm.training:
         if idx_MK.numel() == 1 and times_M is None and ranks() == 1:
             raise ValueError(ONE_VALUE)
-        both_H2C = torch.cat([near_HC, own_HC], 1)
+        both_H2C = torch.cat([near_HC, own_HC], 1).double()  # as the moments: parts of a variance cancel
         mean_2C, covariance_2C2C, edges = edge_moments(rows_MC, idx_MK, times_M)
-        mean_H = both_H2C @ mean_2C
+        mean_H = (both_H2C @ mean_2C).to(rows_MC.dtype)
         if bias_H is not None:
             mean_H = mean_H + bias_H
-        var_H = ((both_H2C @ covariance_2C2C) * both_H2C).sum(1).clamp_min(0.0)
+        var_H = ((both_H2C @ covariance_2C2C) * both_H2C).sum(1).clamp_min(0.0).to(rows_MC.dtype)
         norm.track(mean_H, var_H, edges)
     else:
         mean_H, var_H = norm.running_mean, norm.running_var

@@ -36,7 +36,7 @@ def place_of_maximum_(values_PKD: Tensor, best_PD: Tensor, places_PK: Tensor) ->
 def neighbour_maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float) -> Tensor:
     """LeakyReLU(max over k of near[idx[m, k]] + own[m]) -> [M, D]; `idx_MK` holds row numbers of `near_MD`, `slope` > 0.
 
-    The gradient of the maximum goes to one row; among equals, to the one of smallest number.
+    The gradient of the maximum goes to one row; among equals, to the first of the point's neighbours.
     """
     if can_launch is not None and can_launch(near_MD) and idx_MK.shape[1] <= MOST_NEIGHBOURS:
         return fused_neighbour_maximum(near_MD, own_MD, idx_MK, slope)
@@ -46,12 +46,13 @@ def neighbour_maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: fl
     return _maximum(near_MD, own_MD, idx_MK, slope, None)
 
 
-def _maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float, chosen_MD: Tensor | None) -> Tensor:
-    """The forward pass; where `chosen_MD` is given, also writes into it the row that each maximum came from."""
+def _maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float, place_MD: Tensor | None) -> Tensor:
+    """The forward pass; where `place_MD` is given, also writes into it which of its neighbours each maximum came from."""
     rows, channels = own_MD.shape
     k = idx_MK.shape[1]
     piece = piece_rows(k * channels * near_MD.element_size(), rows, near_MD.is_cuda)
     out_MD = torch.empty_like(own_MD)
+    places_1K = torch.arange(k, device=idx_MK.device)[None]
     gathered = torch.empty(piece * k, channels, dtype=near_MD.dtype, device=near_MD.device)  # reused: fresh pages cost more than the gather
     for first in range(0, rows, piece):
         idx_PK = idx_MK[first : first + piece]
@@ -59,8 +60,8 @@ def _maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float, chos
         edges_PKD = torch.index_select(near_MD, 0, idx_PK.reshape(-1), out=gathered[: count * k]).view(count, k, channels)
         best_PD = out_MD[first : first + piece]
         torch.amax(edges_PKD, 1, out=best_PD)
-        if chosen_MD is not None:
-            chosen_MD[first : first + piece] = place_of_maximum_(edges_PKD, best_PD, idx_PK)
+        if place_MD is not None:
+            place_MD[first : first + piece] = place_of_maximum_(edges_PKD, best_PD, places_1K)
         F.leaky_relu_(best_PD.add_(own_MD[first : first + piece]), slope)
     return out_MD
 
@@ -68,20 +69,21 @@ def _maximum(near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float, chos
 class _NeighbourMaximum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, near_MD: Tensor, own_MD: Tensor, idx_MK: Tensor, slope: float) -> Tensor:
-        chosen_MD = torch.empty(own_MD.shape, dtype=torch.int32, device=own_MD.device)
-        out_MD = _maximum(near_MD, own_MD, idx_MK, slope, chosen_MD)
-        ctx.save_for_backward(out_MD, chosen_MD)
+        smallest = torch.uint8 if idx_MK.shape[1] <= 256 else torch.int32  # it is kept until the backward pass
+        place_MD = torch.empty(own_MD.shape, dtype=smallest, device=own_MD.device)
+        out_MD = _maximum(near_MD, own_MD, idx_MK, slope, place_MD)
+        ctx.save_for_backward(out_MD, place_MD, idx_MK)
         ctx.slope = slope  # type: ignore[attr-defined]
         return out_MD
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        out_MD, chosen_MD = ctx.saved_tensors  # type: ignore[attr-defined]
+        out_MD, place_MD, idx_MK = ctx.saved_tensors  # type: ignore[attr-defined]
         rows, channels = out_MD.shape
         own_MD = torch.ops.aten.leaky_relu_backward(grads[0].contiguous(), out_MD, ctx.slope, True)  # type: ignore[attr-defined]
         near_MD = torch.zeros_like(own_MD)
         piece = piece_rows(8 * channels, rows, own_MD.is_cuda)
         for first in range(0, rows, piece):
-            chosen_PD = chosen_MD[first : first + piece].to(torch.int64)
+            chosen_PD = idx_MK[first : first + piece].gather(1, place_MD[first : first + piece].to(torch.int64))
             near_MD.scatter_add_(0, chosen_PD, own_MD[first : first + piece])
         return near_MD, own_MD, None, None

@@ -2,7 +2,8 @@
 
 M rows (points of all clouds), C channels, K neighbours, E = M K edges. With n_i the sum of point i's neighbours and d_j the number of
 points that have j as a neighbour, the second moments over edges are three products of rows: sum_j d_j x_j x_j', sum_i n_i x_i' and
-K sum_i x_i x_i'. Rows are centred first: raw moments of features far from zero would cancel.
+K sum_i x_i x_i'. Rows are centred first: raw moments of features far from zero would cancel. Products are taken in float64: where
+neighbours lie close, what a convolution makes of x_j - x_i has a variance far below that of its two parts.
 """
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from torch.nn import functional as F
 
 from .reduction import stack_over_ranks, sum_over_ranks
 
+PIECE_ROWS = 4096  # in float64 at once
+
 try:  # as in maximum.py
     from .triton_launch import can_launch
     from .triton_sums import fused_neighbour_sum, fused_referrer_sum, referrer_counts
@@ -21,7 +24,7 @@ except ImportError:
 
 
 def edge_moments(rows_MC: Tensor, idx_MK: Tensor, times_M: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [2C], covariance [2C, 2C] (divided by the number of edges) and number of edges (0-d) over all ranks' edges [x_j ; x_i].
+    """Mean [2C], covariance [2C, 2C] (divided by the number of edges) and number of edges (0-d) over all ranks' edges [x_j ; x_i], float64.
 
     `idx_MK` holds row numbers of `rows_MC`; the edges of row i count `times_M[i]` times (None: once). Mean and covariance carry gradient to
     the rows of every rank.
@@ -47,15 +50,20 @@ class _EdgeMoments(torch.autograd.Function):
         else:
             points, weighted_MC, neighbours_MC = float(times_M.sum()), centred_MC * times_M[:, None], neighbours_MC.mul_(times_M[:, None])
             degree_M1 = torch.bincount(idx_MK.reshape(-1), times_M.repeat_interleave(k), rows).to(rows_MC.dtype)[:, None]
-        near_2CC = torch.cat([centred_MC * degree_M1, neighbours_MC], 1).t() @ centred_MC
+        near_2CC, own_CC = (rows_MC.new_zeros(height, channels, dtype=torch.float64) for height in (2 * channels, channels))
+        for part in (slice(first, first + PIECE_ROWS) for first in range(0, rows, PIECE_ROWS)):
+            exact_PC = centred_MC[part].double()
+            near_P2C = torch.cat([exact_PC * degree_M1[part], neighbours_MC[part]], 1)  # float64, as its first half
+            near_2CC.addmm_(near_P2C.t(), exact_PC)
+            own_CC.addmm_((exact_PC if times_M is None else exact_PC * times_M[part, None]).t(), exact_PC, alpha=k)
         near_CC, cross_CC = near_2CC[:channels], near_2CC[channels:]
-        own_CC = weighted_MC.t() @ centred_MC * k
         second_2C2C = torch.cat([torch.cat([near_CC, cross_CC], 1), torch.cat([cross_CC.t(), own_CC], 1)])
-        offset_2C = torch.cat([neighbours_MC.sum(0), weighted_MC.sum(0) * k]) / (points * k)  # of the edges' mean from the centre
+        # Of the edges' mean from the centre.
+        offset_2C = torch.cat([neighbours_MC.sum(0, dtype=torch.float64), weighted_MC.sum(0, dtype=torch.float64) * k]) / (points * k)
         local_2C2C = second_2C2C - points * k * torch.outer(offset_2C, offset_2C)
 
         # Ranks are combined about their means (Chan et al. 1979), each by its own number of edges.
-        count = rows_MC.new_full((1,), points * k)
+        count = offset_2C.new_full((1,), points * k)
         stacked_RS = stack_over_ranks(torch.cat([count, offset_2C + centre_C.repeat(2), local_2C2C.reshape(-1)]))
         counts_R, means_R2C = stacked_RS[:, 0], stacked_RS[:, 1 : 1 + 2 * channels]
         edges = counts_R.sum()
@@ -64,7 +72,7 @@ class _EdgeMoments(torch.autograd.Function):
         within_2C2C = stacked_RS[:, 1 + 2 * channels :].sum(0).reshape(2 * channels, 2 * channels)
         covariance_2C2C = (within_2C2C + (apart_R2C * counts_R[:, None]).t() @ apart_R2C) / edges
 
-        shifted_2C = mean_2C - centre_C.repeat(2)
+        shifted_2C = (mean_2C - centre_C.repeat(2)).to(rows_MC.dtype)
         saved = centred_MC, weighted_MC, idx_MK, neighbours_MC, degree_M1, referred_M, shifted_2C, edges, times_M
         ctx.save_for_backward(*saved)  # type: ignore[arg-type]  # None may be saved
         ctx.mark_non_differentiable(edges)
@@ -78,7 +86,7 @@ class _EdgeMoments(torch.autograd.Function):
         saved = ctx.saved_tensors  # type: ignore[attr-defined]
         centred_MC, weighted_MC, idx_MK, neighbours_MC, degree_M1, referred_M, offset_2C, edges, times_M = saved
         channels, k = centred_MC.shape[1], idx_MK.shape[1]
-        both = sum_over_ranks(torch.cat([grads[0][None], grads[1]])) / edges
+        both = (sum_over_ranks(torch.cat([grads[0][None], grads[1]])) / edges).to(centred_MC.dtype)
         # The gradient of an edge vector v is G (v - mean) + g, with G symmetric; about the mean, the mean's own part vanishes.
         shift_2C, matrix_2C2C = both[0], both[1:] + both[1:].t()
         shift_2C = shift_2C - matrix_2C2C @ offset_2C

@@ -1,9 +1,13 @@
 """Exact k nearest neighbours of clouds, in chunks. B clouds, N points, C channels, K neighbours, R rows of distances."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
+from .clouds import check_finite
 from .copies import Layout
 
 try:  # as in maximum.py
@@ -26,13 +30,6 @@ def nearest(x_BNC: Tensor, k: int) -> Tensor:
     """
     check_finite(x_BNC)
     return nearest_features(x_BNC, k)
-
-
-def check_finite(x_BNC: Tensor) -> None:
-    """ValueError, naming the cloud, when a value is NaN or infinite."""
-    if not bool(torch.isfinite(x_BNC).all()):
-        cloud = int((~torch.isfinite(x_BNC)).flatten(1).any(1).nonzero()[0, 0])
-        raise ValueError(f"cloud {cloud} of the batch holds NaN or infinite values: verify the dataset that it comes from")
 
 
 def nearest_rows(rows_MC: Tensor, layout: Layout, k: int) -> Tensor:
@@ -66,7 +63,7 @@ def nearest_features(x_BNC: Tensor, k: int, copies: int = 0) -> Tensor:
     some_clouds = max(1, budget // (size * row_bytes))
     idx_BNK = torch.empty(clouds, size, k, dtype=torch.int64, device=x_BNC.device)
     buffer = x_BNC.new_empty(min(some_clouds, clouds) * some_rows * points)  # reused: fresh pages cost more than the product
-    with torch.autocast(x_BNC.device.type, enabled=False):
+    with torch.autocast(x_BNC.device.type, enabled=False), _without_tf32():
         for group in (slice(first, first + some_clouds) for first in range(0, clouds, some_clouds)):
             queries_BNC = group_BNC = x_BNC[group]
             if points > size:  # the copies, and columns infinitely far that fill the last block
@@ -80,6 +77,17 @@ def nearest_features(x_BNC: Tensor, k: int, copies: int = 0) -> Tensor:
                 torch.baddbmm(norms_B1N, rows_BRC, group_BNC.transpose(1, 2), alpha=-2, out=distances_BRN)
                 idx_BNK[group, rows] = _smallest(distances_BRN, k)
     return idx_BNK.masked_fill_(idx_BNK >= size, 0) if points > size else idx_BNK
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Products in full float32 inside, also where TF32 is allowed: ten bits of mantissa would choose other neighbours."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _smallest(distances_BRN: Tensor, k: int) -> Tensor:

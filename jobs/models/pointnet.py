@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batchnorm import BatchNorm
+from .clouds import check_clouds
 from .pooling import pool_points
 
 
@@ -28,8 +29,7 @@ class PointNet(nn.Module):
 
     def forward(self, points_BNC: Tensor) -> Tensor:
         """[B, N, 3] -> feat_BD [B, 1024]."""
-        if points_BNC.dim() != 3 or points_BNC.shape[2] != 3:
-            raise ValueError(f"PointNet takes clouds [B, N, 3], not {list(points_BNC.shape)}")
+        check_clouds(points_BNC, 3, "PointNet")
         clouds, points = points_BNC.shape[:2]
         x_MC = points_BNC.flatten(0, 1)
         layers = ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3), (self.conv4, self.bn4))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batchnorm import BatchNorm
+from .clouds import check_clouds
 from .pointnet_transform import PointNetTransform
 from .pooling import pool_points
 
@@ -49,8 +50,7 @@ class PointNetPartSeg(nn.Module):
 
     def _layers(self, points_BNC: Tensor) -> list[Tensor]:
         """Rows of the first four layers' outputs, those of the third as they are before the transform of features."""
-        if points_BNC.dim() != 3 or points_BNC.shape[2] != 3:
-            raise ValueError(f"PointNet part segmentation takes clouds [B, N, 3], not {list(points_BNC.shape)}")
+        check_clouds(points_BNC, 3, "PointNet part segmentation")
         layers = [self.stn(points_BNC).flatten(0, 1)]
         for convolution, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             layers.append(F.relu(norm(F.linear(layers[-1], convolution.weight[:, :, 0]))))

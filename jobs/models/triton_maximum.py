@@ -95,15 +95,11 @@ def _maximum_kernel(
     neighbour_R = tl.load(idx_ptr + row_R * K, mask=in_rows_R, other=0)
     best_RD = tl.load(near_ptr + neighbour_R[:, None] * channels + channel_D[None, :], mask=inside_RD, other=0.0)
     place_RD = tl.zeros([ROWS, CHANNELS], tl.int32)
-    holder_RD = place_RD + neighbour_R.to(tl.int32)[:, None]  # the row that each maximum came from
     for k in tl.range(1, K, loop_unroll_factor=UNROLL):
         neighbour_R = tl.load(idx_ptr + row_R * K + k, mask=in_rows_R, other=0)
         value_RD = tl.load(near_ptr + neighbour_R[:, None] * channels + channel_D[None, :], mask=inside_RD, other=0.0)
         better_RD = (value_RD > best_RD) | ((value_RD != value_RD) & (best_RD == best_RD))  # a NaN is above all
         if KEEP_PLACE:
-            candidate_RD = tl.zeros([ROWS, CHANNELS], tl.int32) + neighbour_R.to(tl.int32)[:, None]
-            better_RD = better_RD | ((value_RD == best_RD) & (candidate_RD < holder_RD))
-            holder_RD = tl.where(better_RD, candidate_RD, holder_RD)
             place_RD = tl.where(better_RD, k, place_RD)
         best_RD = tl.where(better_RD, value_RD, best_RD)
     at_RD = row_R[:, None] * channels + channel_D[None, :]

@@ -87,7 +87,7 @@ def test_the_one_file_imports_nothing_of_ours(name: str) -> None:
     tree = ast.parse(packaging.encoder_code(Backbone(name=name)))  # type: ignore[arg-type]
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    known = {"__future__", "collections", "itertools", "math", "mlflow", "numpy", "safetensors", "torch", "typing"}
+    known = {"__future__", "collections", "contextlib", "itertools", "math", "mlflow", "numpy", "safetensors", "torch", "typing"}
     assert {module.split(".")[0] for module in imported} <= known
 
 

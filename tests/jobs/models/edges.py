@@ -1,25 +1,25 @@
-"""The obvious EdgeConv, edge by edge, as the DGCNN paper writes it: compared with the fast one. Letters: jobs/models/edgeconv.py."""
+"""What tests of EdgeConvs share: neighbours by sorting, and how gradients are compared. Letters: jobs/models/edgeconv.py."""
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-
-
-class EdgeByEdge(nn.Sequential):
-    """Convolution, batch normalisation and LeakyReLU of every edge [x_j - x_i ; x_i], then the maximum; state names of EdgeConv."""
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__(nn.Conv2d(2 * channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
-
-    def forward(self, x_BNC: Tensor, idx_BNK: Tensor) -> Tensor:  # type: ignore[override]
-        neighbours_BNKC = torch.stack([x_BNC[cloud][idx_BNK[cloud]] for cloud in range(len(x_BNC))])
-        own_BNKC = x_BNC[:, :, None].expand_as(neighbours_BNKC)
-        edges_B2CNK = torch.cat([neighbours_BNKC - own_BNKC, own_BNKC], 3).permute(0, 3, 1, 2)
-        y_BDNK = nn.functional.leaky_relu(self[1](self[0](edges_B2CNK)), 0.2)
-        return y_BDNK.max(3).values.transpose(1, 2)
 
 
 def neighbours_by_sorting(x_BNC: Tensor, k: int) -> Tensor:
     """The k nearest by a full sort of plain distances."""
     distances_BNN = (x_BNC[:, :, None] - x_BNC[:, None]).square().sum(3)
     return distances_BNN.argsort(2)[:, :, :k]
+
+
+def assert_equal_gradients(ours: nn.Module, obvious: nn.Module, rtol: float = 1e-10, atol: float = 1e-11) -> None:
+    """And statistics. A gradient is compared on the scale of its own tensor: sums of terms that cancel have no digits of their own."""
+    gradients, statistics = dict(obvious.named_parameters()), obvious.state_dict()
+    for name, parameter in ours.named_parameters():
+        expected = gradients[name].grad
+        assert parameter.grad is not None and expected is not None, name
+        allowed = atol + rtol * float(expected.abs().max())
+        torch.testing.assert_close(parameter.grad, expected, rtol=rtol, atol=allowed, msg=partial("{}: {}".format, name))
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, statistics[name], rtol=1e-11, atol=1e-12, msg=partial("{}: {}".format, name))

@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from jobs.models.dgcnn_parts_head import DGCNNPartsHead
 from jobs.models.dgcnn_partseg import DGCNNPartSeg
 from jobs.models.published import fit
+from tests.jobs.models.edges import assert_equal_gradients
 from tests.jobs.models.published import published
-from tests.jobs.models.test_edgeconv_two import assert_equal_gradients, random_norms
+from tests.jobs.models.test_edgeconv_two import random_norms
 
 
 class ObviousHead(nn.Module):

@@ -7,9 +7,10 @@ from jobs.bench.textbook import neighbours
 from jobs.models.dgcnn_partseg import DGCNNPartSeg
 from jobs.models.projection import inv_head
 from jobs.models.published import fit
+from tests.jobs.models.edges import assert_equal_gradients
 from tests.jobs.models.published import published
 from tests.jobs.models.test_dgcnn_semseg import ObviousSemSeg
-from tests.jobs.models.test_edgeconv_two import assert_equal_gradients, random_norms
+from tests.jobs.models.test_edgeconv_two import random_norms
 from tests.jobs.models.test_spatial_transform import ObviousSpatialTransform, random_matrix
 
 

@@ -8,8 +8,9 @@ from jobs.bench.textbook import EdgeByEdge, neighbours
 from jobs.models.dgcnn_semseg import DGCNNSemSeg, widen_to_nine_channels
 from jobs.models.projection import inv_head
 from jobs.models.published import fit
+from tests.jobs.models.edges import assert_equal_gradients
 from tests.jobs.models.published import published
-from tests.jobs.models.test_edgeconv_two import assert_equal_gradients, random_norms, two_layers_edge_by_edge
+from tests.jobs.models.test_edgeconv_two import random_norms, two_layers_edge_by_edge
 
 
 class ObviousSemSeg(nn.Module):
@@ -110,7 +111,7 @@ def test_clouds_of_another_shape_too_small_or_not_finite_are_refused() -> None:
     for channels in (3, 9):
         model = DGCNNSemSeg(20, channels)
         for answer in (model, model.per_point):
-            with pytest.raises(ValueError, match=rf"\[B, N, {channels}\] here, not \[2, 32, 6\]"):
+            with pytest.raises(ValueError, match=rf"\[B, N, {channels}\], not \[2, 32, 6\]"):
                 answer(torch.randn(2, 32, 6))
         with pytest.raises(ValueError, match="20 neighbours for clouds of 16 points"):
             model(torch.randn(2, 16, channels))

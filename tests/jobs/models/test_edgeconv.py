@@ -1,14 +1,17 @@
 """EdgeConv without edges against the edge-by-edge layer, in float64 with the same neighbours forced."""
 import copy
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from jobs.bench.textbook import EdgeByEdge
 from jobs.models import maximum
 from jobs.models.edgeconv import EdgeConv
-from tests.jobs.models.edges import EdgeByEdge, neighbours_by_sorting
+from tests.jobs.models.edges import assert_equal_gradients, neighbours_by_sorting
 
 
 def pair_of_layers(channels: int, out_channels: int) -> tuple[EdgeConv, EdgeByEdge]:
@@ -28,16 +31,13 @@ def clouds(count: int, points: int, channels: int) -> Tensor:
 def assert_equal_step(fast: EdgeConv, obvious: EdgeByEdge, x_BNC: Tensor, idx_BNK: Tensor, input_gradients: bool = True) -> None:
     x_fast, x_obvious = x_BNC.clone().requires_grad_(), x_BNC.clone().requires_grad_()
     y_fast, y_obvious = fast(x_fast, idx_BNK), obvious(x_obvious, idx_BNK)
-    torch.testing.assert_close(y_fast, y_obvious, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(y_fast, y_obvious, rtol=1e-12, atol=1e-12)
     slope = torch.randn_like(y_fast)
     (y_fast * slope).sum().backward()
     (y_obvious * slope).sum().backward()
-    for (name, ours), theirs in zip(fast.named_parameters(), obvious.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-10, msg=partial("{}: {}".format, name))
-    for name, value in obvious.state_dict().items():
-        torch.testing.assert_close(fast.state_dict()[name], value, rtol=1e-10, atol=1e-12)
+    assert_equal_gradients(fast, obvious)
     if input_gradients:
-        torch.testing.assert_close(x_fast.grad, x_obvious.grad, rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(x_fast.grad, x_obvious.grad, rtol=1e-10, atol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,59 @@ def test_values_gradients_and_running_statistics_equal_the_edge_by_edge_layer(
 def test_random_graphs_with_repeated_and_unused_neighbours_are_right_too() -> None:
     torch.manual_seed(0)
     fast, obvious = pair_of_layers(5, 7)
-    idx_BNK = torch.randint(0, 10, (3, 20, 6)).sort(2).values  # points 10 to 19 are nobody's neighbours
+    idx_BNK = torch.randint(0, 10, (3, 20, 6))  # points 10 to 19 are nobody's neighbours
     assert_equal_step(fast, obvious, clouds(3, 20, 5), idx_BNK)
+
+
+@pytest.mark.parametrize(("own_scale", "width"), [(1.0, 1.0), (0.1, 0.1), (0.1, 0.01), (0.0, 0.1)])
+def test_float32_stays_within_1e_4_of_float64_also_where_neighbours_lie_close(own_scale: float, width: float) -> None:
+    """`own_scale` scales the weights of x_i: at 0 an edge is P (x_j - x_i), whose variance is that of clusters `width` wide."""
+    torch.manual_seed(7)
+    fast, obvious = pair_of_layers(3, 64)
+    with torch.no_grad():
+        for layer in (fast, obvious):
+            layer.get_parameter("0.weight")[:, 3:].mul_(own_scale)
+    centres_BNC = torch.randn(2, 16, 1, 3, dtype=torch.float64).expand(2, 16, 16, 3).reshape(2, 256, 3)
+    x_BNC = (centres_BNC + width * clouds(2, 256, 3)).float()
+    idx_BNK = neighbours_by_sorting(x_BNC, 10)
+    with torch.no_grad():
+        found, exact = copy.deepcopy(fast).float()(x_BNC, idx_BNK), obvious(x_BNC.double(), idx_BNK)
+    assert float((found - exact).abs().max()) < 1e-4
+
+
+class LargestStorage(TorchDispatchMode):
+    """Bytes of the largest storage that any operation inside returns."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(value, Tensor):
+                self.largest = max(self.largest, value.untyped_storage().nbytes())
+        return result
+
+
+def test_nothing_of_the_size_of_all_edges_is_ever_allocated() -> None:
+    torch.manual_seed(8)
+    clouds_, points, k, channels = 4, 512, 20, 64
+    x_BNC = torch.randn(clouds_, points, channels, requires_grad=True)
+    idx_BNK = neighbours_by_sorting(x_BNC.detach(), k)
+    edges_bytes = clouds_ * points * k * channels * 4
+    sizes = []
+    for layer in (EdgeConv(channels, channels), EdgeByEdge(channels, channels)):
+        with LargestStorage() as storage:
+            layer(x_BNC, idx_BNK).square().sum().backward()
+        sizes.append(storage.largest)
+    assert sizes[0] < edges_bytes / 4
+    assert sizes[1] >= edges_bytes, "the measure sees what the edge-by-edge layer allocates"
+
+
+def test_another_number_of_channels_is_refused() -> None:
+    layer = EdgeConv(3, 8)
+    for channels in (2, 4, 5):
+        with pytest.raises(ValueError, match=f"takes points of 3 channels, not of {channels}"):
+            layer(torch.randn(2, 12, channels), torch.zeros(2, 12, 4, dtype=torch.int64))
 
 
 def test_features_far_from_zero_lose_no_precision() -> None:
@@ -81,8 +132,7 @@ def test_a_scale_of_zero_still_gets_its_gradient() -> None:
     with torch.no_grad():
         fast.get_parameter("1.weight")[2] = obvious.get_parameter("1.weight")[2] = 0.0
     x_BNC = clouds(2, 15, 4)
-    idx_BNK = neighbours_by_sorting(x_BNC, 4).sort(2).values  # in order of row, the first of equals is the one of smallest number
-    assert_equal_step(fast, obvious, x_BNC, idx_BNK)
+    assert_equal_step(fast, obvious, x_BNC, neighbours_by_sorting(x_BNC, 4))
 
 
 def test_duplicate_points_share_one_gradient_between_them() -> None:

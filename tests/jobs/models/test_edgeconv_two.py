@@ -1,6 +1,4 @@
 """EdgeConv of two layers against every edge written out, in float64 with the same neighbours."""
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +9,7 @@ from jobs.models import maximum
 from jobs.models.batchnorm import BatchNorm
 from jobs.models.edgeconv import EdgeConv
 from jobs.models.edgeconv_two import two_edge_layers
+from tests.jobs.models.edges import assert_equal_gradients
 
 
 class ObviousTwoLayers(nn.Module):
@@ -59,18 +58,6 @@ def random_norms(model: nn.Module) -> None:
             if isinstance(module, BatchNorm):
                 module.weight.normal_()
                 module.bias.normal_()
-
-
-def assert_equal_gradients(ours: nn.Module, obvious: nn.Module, rtol: float = 1e-10, atol: float = 1e-11) -> None:
-    """And statistics. A gradient is compared on the scale of its own tensor: sums of terms that cancel have no digits of their own."""
-    gradients, statistics = dict(obvious.named_parameters()), obvious.state_dict()
-    for name, parameter in ours.named_parameters():
-        expected = gradients[name].grad
-        assert parameter.grad is not None and expected is not None, name
-        allowed = atol + rtol * float(expected.abs().max())
-        torch.testing.assert_close(parameter.grad, expected, rtol=rtol, atol=allowed, msg=partial("{}: {}".format, name))
-    for name, value in ours.state_dict().items():
-        torch.testing.assert_close(value, statistics[name], rtol=1e-11, atol=1e-12, msg=partial("{}: {}".format, name))
 
 
 def assert_equal_step(

@@ -5,7 +5,8 @@ from torch.nn import functional as F
 
 from jobs.bench.textbook import neighbours
 from jobs.models.spatial_transform import SpatialTransform
-from tests.jobs.models.test_edgeconv_two import assert_equal_gradients, random_norms, two_layers_edge_by_edge
+from tests.jobs.models.edges import assert_equal_gradients
+from tests.jobs.models.test_edgeconv_two import random_norms, two_layers_edge_by_edge
 
 
 class ObviousSpatialTransform(nn.Module):
