@@ -7,8 +7,9 @@ import torch
 from jobs.losses.weighting.adacrossnet import AdaCrossNetWeights
 
 
-def rule(alpha: float, beta: float, normalise: bool = False) -> AdaCrossNetWeights:
-    return AdaCrossNetWeights(2, alpha, beta, normalise, "cpu", torch.float64)
+def rule(alpha: float, beta: float, cadence: str = "step", change: str = "raw", epoch_batches: int = 1) -> AdaCrossNetWeights:
+    settings = {"alpha": alpha, "beta": beta, "cadence": cadence, "change": change, "epoch_batches": epoch_batches}
+    return AdaCrossNetWeights(2, **settings, device="cpu", dtype=torch.float64)  # type: ignore[arg-type]
 
 
 def numbers(*values: float) -> torch.Tensor:
@@ -34,12 +35,21 @@ def test_the_published_settings_settle_at_one_half_each() -> None:
     torch.testing.assert_close(weights, numbers(0.5, 0.5), rtol=0, atol=1e-6)
 
 
-def test_normalising_keeps_the_sum_and_the_ratio_and_leaves_the_rule_alone() -> None:
-    plain, scaled = rule(5.0, 0.5), rule(5.0, 0.5, normalise=True)
-    for losses in (numbers(2.0, 1.0), numbers(1.5, 1.2), numbers(1.6, 0.9)):
-        a, b = plain.weigh(losses), scaled.weigh(losses)
-        torch.testing.assert_close(b.sum(), torch.tensor(2.0, dtype=torch.float64))
-        torch.testing.assert_close(b[0] / b[1], a[0] / a[1])
+def test_by_epochs_it_moves_once_an_epoch_by_the_mean_losses() -> None:
+    by_step, by_epoch = rule(1.0, 0.5), rule(1.0, 0.5, cadence="epoch", epoch_batches=2)
+    epochs = [(numbers(2.0, 1.0), numbers(4.0, 0.0)), (numbers(1.0, 1.0), numbers(1.0, 2.0)), (numbers(0.5, 0.5), numbers(0.5, 0.5))]
+    in_force = numbers(1.0, 1.0)
+    for first, second in epochs:
+        torch.testing.assert_close(by_epoch.weigh(first), in_force)
+        torch.testing.assert_close(by_epoch.weigh(second), in_force)
+        in_force = by_step.weigh((first + second) / 2)  # what the next epoch gets
+
+
+def test_relative_changes_are_shares_of_the_loss_before_and_none_at_first() -> None:
+    weighting, ln3 = rule(2 * math.log(3.0), 0.0, change="relative"), numbers(4.0, 1.0)
+    # No change: sigmoid(0) = 1/2. Then -1/2 and +1/2 of the loss before: sigmoid(-ln 3) = 1/4 and sigmoid(ln 3) = 3/4.
+    torch.testing.assert_close(weighting.weigh(ln3), numbers(0.5, 0.5))
+    torch.testing.assert_close(weighting.weigh(numbers(2.0, 1.5)), numbers(0.25, 0.75))
 
 
 def test_a_resumed_rule_goes_on_as_the_uninterrupted_one() -> None:
@@ -65,7 +75,8 @@ def test_what_is_given_out_can_be_changed_without_harm_and_carries_no_gradient()
 
 
 def test_another_strategys_state_is_refused() -> None:
-    with pytest.raises(ValueError, match="'weights' and 'previous' of 2 losses"):
+    with pytest.raises(ValueError, match="needs epoch_seen, epoch_sum, previous, weights of 2 losses"):
         rule(1.0, 0.5).load_state_dict({})
     with pytest.raises(ValueError, match=r"\[3\]"):
-        rule(1.0, 0.5).load_state_dict({"weights": torch.ones(3), "previous": torch.zeros(3)})
+        other = {"weights": torch.ones(3), "previous": torch.zeros(3), "epoch_sum": torch.zeros(3), "epoch_seen": torch.tensor(0)}
+        rule(1.0, 0.5).load_state_dict(other)
