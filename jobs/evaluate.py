@@ -15,7 +15,7 @@ from jobs.data.loading import check_evaluable
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures
 from jobs.evaluation.features import Encode, calibrate_batchnorm, encode_with, split_features
-from jobs.evaluation.svm import Result, evaluate, score_at
+from jobs.evaluation.svm import Result, evaluate
 from jobs.packaging import load_encoder
 from jobs.pretraining.step import build_model
 from jobs.tracking import Stage, log_once, run_stage
@@ -34,7 +34,8 @@ def evaluate_stage(stage: Stage) -> None:
     assert probe is not None
     manifest, splits = probed(probe, settings.points)
     stage.tag({names.TAG_DATA: manifest["digest"]})
-    model_id = stage.facts_of("pretrain")["model_id"]
+    pretrained = stage.facts_of("pretrain")
+    model_id = pretrained["model_id"]
     found, confusion = compare(
         lambda: load_encoder(f"models:/{model_id}").predict,
         lambda: build_model(config.pretrain, config.seed).encoder,
@@ -47,7 +48,8 @@ def evaluate_stage(stage: Stage) -> None:
         title = f"Linear SVM on frozen features, C = {found['trained']['c']:g}"
         stage.picture("confusion", lambda path: pictures.confusion(path, confusion, manifest["categories"], title))
     log_scores(stage.client, stage.run_id, found, manifest, model_id)
-    stage.leave({"scores": found, "protocol": protocol(manifest, settings.points, found["trained"]["c"]), "model_id": model_id})
+    read_with = {**protocol(manifest, settings.points, found["trained"]["c"]), "epoch_selected_on": pretrained["selected_on"]}
+    stage.leave({"scores": found, "protocol": read_with, "model_id": model_id})
 
 
 def probed(folder: Path, points: int) -> tuple[dict[str, Any], dict[str, PreparedDataset]]:
@@ -81,10 +83,10 @@ def compare(
         encode = build()
         features = {split: split_features(encode, shapes, points=settings.points, batch=settings.batch) for split, shapes in splits.items()}
         train, val, test = features["train"], features["val"], features.get("test")
-        result = evaluate(train, val, test, settings.c_grid, categories)
+        result = evaluate(train, val, test, settings.c_grid, categories, beside=[settings.fixed_c])
         found[name] = result.as_dict()
         if test is not None:
-            found[name]["fixed_c"] = {"c": settings.fixed_c, "test": score_at(settings.fixed_c, train, val, test)[0]}
+            found[name]["fixed_c"] = {"c": settings.fixed_c, "test": result.beside[settings.fixed_c]}
         say(f"{name}: {_line(result)}")
         confusion = result.confusion if name == "trained" else confusion
     return found, confusion

@@ -79,6 +79,11 @@ def check_points(config: Pipeline) -> None:
     assert config.data.target is not None and config.probe_data.target is not None
     check_trainable(PreparedDataset(config.data.target, "train"), config.pretrain.points)
     check_evaluable(config.probe_data.target, config.evaluate.points)
+    if config.pretrain.paper_compat is not None and not len(PreparedDataset(config.probe_data.target, "test")):
+        raise ValueError(
+            f"pretrain.paper_compat {config.pretrain.paper_compat} selects on the probe's test split, as published, and "
+            f"{config.probe_data.target} has no test shape: name a probe that has, or drop paper_compat"
+        )
 
 
 def run_folder_of(config: Pipeline, pipeline: str) -> Path:
@@ -195,12 +200,14 @@ def validate_checkpoint(checkpoint: Checkpoint, **shared: str) -> dict[str, floa
             score = validate(config, folder, run_folder, device)
         finally:
             validation_over(run_folder, written["epoch"])
-        log_once(client, shared["run_id"], names.VALIDATION_SCORE, score, written["step"])
+        metric = names.selection_score(config.pretrain.paper_compat)
+        log_once(client, shared["run_id"], metric, score, written["step"])
         every = config.pretrain.keep_every
         if every and written["epoch"] % every == 0:
             log_checkpoint(client, shared["run_id"], config, folder, f"encoder-epoch-{written['epoch']}", {})
-    print(f"pretrain: epoch {written['epoch']} validation SVM balanced accuracy {score:.3f}", flush=True)
-    return {names.VALIDATION_SCORE: score}
+    what = "validation SVM balanced accuracy" if metric == names.VALIDATION_SCORE else "TEST SVM accuracy (selecting on it, as published)"
+    print(f"pretrain: epoch {written['epoch']} {what} {score:.3f}", flush=True)
+    return {metric: score}
 
 
 if __name__ == "__main__":

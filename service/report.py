@@ -22,6 +22,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if scores:
         console.print(table)
         console.print(_difference(summary), highlight=False, soft_wrap=True)
+        if summary["protocol"].get("epoch_selected_on", "validation") != "validation":
+            console.print("the epoch was selected on the TEST split, as published: the test score is not comparable with others")
     loss, weights, model = summary["loss"], summary["weights"], summary["model"]
     facts = [
         ("loss", f"{_number(loss['before'])} before, {_number(loss['after'])} after (intra + cross)"),

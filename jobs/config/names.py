@@ -9,6 +9,7 @@ LEARNING_RATE = "train/lr"
 CLOUDS_PER_S = "train/clouds_per_s"
 EPOCH = "train/epoch"
 VALIDATION_SCORE = "val/svm_balanced_accuracy"
+TEST_SELECTION = "test_selected/svm_accuracy"  # in place of it where a faithful mode selects on the test split, as published
 
 TAG_PIPELINE = "pipeline"
 TAG_STAGE = "stage"
@@ -30,6 +31,11 @@ ENV_DATA_CONFIG = "ADACROSSNET_DATA_CONFIG"  # JSON of one data section, for pre
 def evaluation_metric(task: str, dataset: str, metric: str) -> str:
     """`svm/modelnet40/accuracy` and its like."""
     return f"{task}/{dataset}/{metric}"
+
+
+def selection_score(paper_compat: str | None) -> str:
+    """The metric that the best checkpoint is selected by."""
+    return VALIDATION_SCORE if paper_compat is None else TEST_SELECTION
 
 
 def registered_name(backbone: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -99,7 +99,13 @@ class Objective(Strict):
     same_sample_negatives: bool = False
 
 
-class StaticWeighting(Strict):
+class Weighted(Strict):
+    """What every weighting of the losses has."""
+
+    normalise: bool = False  # scale the weights to sum to their number, so that balance alone changes and not the scale of the loss
+
+
+class StaticWeighting(Weighted):
     """Constant weights."""
 
     name: Literal["static"]
@@ -107,16 +113,61 @@ class StaticWeighting(Strict):
     cross: NonNegative = 1.0
 
 
-class AdaCrossNetWeighting(Strict):
+class AdaCrossNetWeighting(Weighted):
     """w_k <- beta w_k + (1 - beta) sigmoid(alpha (L_k(t) - L_k(t-1))), Putra et al. 2025; w_0 = 1, L(0) = 0."""
 
     name: Literal["adacrossnet"]
-    alpha: NonNegative = 0.05  # slope of the sigmoid, per unit of loss
+    alpha: NonNegative = 0.05  # slope of the sigmoid, per unit of loss (of relative change, where change is relative)
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.95  # momentum of the weights
-    normalise: bool = False  # scale the weights to sum to their number, so that balance alone changes
+    cadence: Literal["step", "epoch"] = "step"  # when the rule moves; published: every step. epoch: by the epochs' mean losses
+    change: Literal["raw", "relative"] = "raw"  # L(t) - L(t-1), or the same over L(t-1)
 
 
-Weighting = Annotated[StaticWeighting | AdaCrossNetWeighting, Field(discriminator="name")]
+class DwaWeighting(Weighted):
+    """Dynamic Weight Average, Liu et al. 2019: a softmax of how slowly each loss fell over the last two epochs."""
+
+    name: Literal["dwa"]
+    temperature: Positive = 2.0  # of the softmax; the larger, the more even
+
+
+class UncertaintyWeighting(Weighted):
+    """Learned log-variances, Kendall et al. 2018; they move with the network's own optimizer and rate, without decay."""
+
+    name: Literal["uncertainty"]
+
+
+class GradNormWeighting(Weighted):
+    """GradNorm, Chen et al. 2018: gradient norms at the projection's last layer, which both losses share."""
+
+    name: Literal["gradnorm"]
+    alpha: NonNegative = 1.5  # how strongly losses that train slower are favoured
+    rate: Positive = 0.025  # Adam's learning rate of the weights
+
+
+class FamoWeighting(Weighted):
+    """FAMO, Liu et al. 2023: equal rates of decrease; a second forward pass of each batch after the step."""
+
+    name: Literal["famo"]
+    rate: Positive = 0.025  # Adam's learning rate of the logits
+    decay: NonNegative = 0.001  # weight decay of the logits, back towards even weights
+
+
+class RandomWeighting(Weighted):
+    """Random loss weighting, Lin et al. 2022: a softmax of normal draws, anew each batch."""
+
+    name: Literal["random"]
+
+
+Weighting = Annotated[
+    StaticWeighting
+    | AdaCrossNetWeighting
+    | DwaWeighting
+    | UncertaintyWeighting
+    | GradNormWeighting
+    | FamoWeighting
+    | RandomWeighting,
+    Field(discriminator="name"),
+]
 
 
 class Optimizer(Strict):
@@ -133,6 +184,9 @@ class Optimizer(Strict):
 class Pretrain(Strict):
     """The self-supervised training."""
 
+    # reproduces a paper's published training where it is odd (docs/faithful.md): its schedule's stepping, its false negatives, and
+    # selection on the probe's TEST split, so that its scores are not comparable with others; none: training as it should be
+    paper_compat: Literal["crosspoint", "crossnet", "adacrossnet"] | None = None
     backbone: Backbone = Backbone()
     image: Image = Image()
     objective: Objective = Objective()
@@ -147,6 +201,46 @@ class Pretrain(Strict):
     log_every: Count = 10  # iterations between two progress lines; every iteration's metrics are sent then
     validate_every: Count = 1  # epochs between two validations (linear SVM on the validation split)
     keep_every: Annotated[int, Field(ge=0)] = 0  # every n-th epoch is validated and its encoder logged to MLflow too; 0: the best alone
+
+
+    @model_validator(mode="after")
+    def _faithful(self) -> Pretrain:
+        if self.paper_compat is not None:
+            wrong = [
+                f"{key} must be {value!r} (is {found!r})"
+                for key, value in PUBLISHED[self.paper_compat].items()
+                if (found := _at(self, key)) != value
+            ]
+            if wrong:
+                raise ValueError(f"pretrain.paper_compat {self.paper_compat}: {'; '.join(wrong)}; correct these or drop paper_compat")
+        return self
+
+
+_CROSSNET = {
+    "objective.cross": "crossnet-con", "objective.temperature": 0.2, "objective.same_sample_negatives": True,
+    "optimizer.name": "adam", "optimizer.lr": 1e-3, "optimizer.weight_decay": 1e-5, "optimizer.clip_norm": None, "optimizer.warmup": 0,
+    "accumulate": 1, "weighting.normalise": False,
+}  # fmt: skip
+# What a paper's training fixes; batch, epochs, points, k and towers stay free, so that it can be run at any scale.
+PUBLISHED: dict[str, dict[str, object]] = {
+    "crosspoint": {
+        **_CROSSNET, "objective.cross": "crosspoint", "objective.temperature": 0.1, "objective.same_sample_negatives": False,
+        "optimizer.weight_decay": 1e-6, "weighting.name": "static", "weighting.intra": 1.0, "weighting.cross": 1.0,
+    },
+    "crossnet": {**_CROSSNET, "weighting.name": "static", "weighting.intra": 1.0, "weighting.cross": 1.0},
+    "adacrossnet": {
+        **_CROSSNET, "weighting.name": "adacrossnet", "weighting.alpha": 0.05, "weighting.beta": 0.95, "weighting.cadence": "step",
+        "weighting.change": "raw",
+    },
+}  # fmt: skip
+PUBLISHED_SELECTION_C = {"crosspoint": 0.1, "crossnet": 0.01, "adacrossnet": 0.01}  # of the SVM that selects the best epoch
+
+
+def _at(section: BaseModel, key: str) -> object:
+    value: object = section
+    for part in key.split("."):
+        value = getattr(value, part, None)
+    return value
 
 
 class Evaluate(Strict):

@@ -13,3 +13,14 @@ def learning_rate(iteration: int, iterations: int, *, peak: float, warmup: int, 
         return peak * (iteration + 1) / warmup
     done = (iteration - warmup) / max(1, iterations - warmup)
     return floor + (peak - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+
+
+def published_learning_rate(paper: str, iteration: int, steps_an_epoch: int, epochs: int, *, peak: float, floor: float) -> float:
+    """The rate as the published code has it: a cosine whose period is counted in epochs.
+
+    CrossPoint steps it at the start of each epoch, so epoch 1 trains at the second value and the last epoch at `floor`. CrossNet and
+    AdaCrossNet step it after every iteration: it falls to `floor` in as many iterations as there are epochs, rises again in as many, and
+    goes on so.
+    """
+    at = iteration // steps_an_epoch + 1 if paper == "crosspoint" else iteration
+    return floor + (peak - floor) * 0.5 * (1.0 + math.cos(math.pi * at / epochs))

@@ -1,4 +1,4 @@
-"""What runs beside the training after an epoch: the linear SVM on the validation split, and the best checkpoint's keeping."""
+"""What runs beside the training after an epoch: the linear SVM that selects, and the best checkpoint's keeping."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,27 +6,33 @@ from pathlib import Path
 import torch
 
 from jobs.config import Pipeline
-from jobs.config.sections import Backbone
+from jobs.config.sections import PUBLISHED_SELECTION_C, Backbone
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation.features import encode_with, split_features
-from jobs.evaluation.svm import choose_c
+from jobs.evaluation.svm import Split, choose_c, score_at
 from jobs.models.tables import build_backbone
 from jobs.pretraining import checkpoint
 
 
 def validate(config: Pipeline, folder: Path, run_folder: Path, device: torch.device) -> float:
-    """Balanced accuracy on the probe's validation shapes of the checkpoint in `folder`; keeps it when it is the best yet."""
-    encoder = load_encoder(config.pretrain.backbone, folder)
-    encode = encode_with(encoder, device)
-    settings = config.evaluate
+    """The score of the checkpoint in `folder` that selects; keeps it when it is the best yet.
+
+    Balanced accuracy on the probe's validation shapes at the best C; in a faithful mode accuracy on its test shapes at the paper's C.
+    """
+    encode = encode_with(load_encoder(config.pretrain.backbone, folder), device)
+    settings, paper = config.evaluate, config.pretrain.paper_compat
     probe = config.probe_data.target
     assert probe is not None  # resolved configs name every target
-    train, val = (
-        split_features(encode, PreparedDataset(probe, split), points=settings.points, batch=settings.batch) for split in ("train", "val")
-    )
-    _, _, scores = choose_c(train, val, settings.c_grid)
-    checkpoint.keep_best(folder, run_folder, scores["balanced_accuracy"])
-    return scores["balanced_accuracy"]
+
+    def features(split: str) -> Split:
+        return split_features(encode, PreparedDataset(probe, split), points=settings.points, batch=settings.batch)
+
+    if paper is None:
+        score = choose_c(features("train"), features("val"), settings.c_grid)[2]["balanced_accuracy"]
+    else:
+        score = score_at(PUBLISHED_SELECTION_C[paper], features("train"), features("val"), features("test"))[0]["accuracy"]
+    checkpoint.keep_best(folder, run_folder, score)
+    return score
 
 
 def load_encoder(backbone: Backbone, folder: Path) -> torch.nn.Module:

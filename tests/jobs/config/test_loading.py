@@ -1,9 +1,11 @@
 """Configs are strict: what does not fit is refused with the file, the field and the way out."""
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.config import ConfigError, Pipeline, check, load
+from jobs.config.sections import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -131,3 +133,24 @@ def test_a_backbone_that_the_points_cannot_serve_is_refused_before_anything_runs
         check({**values, "pretrain": {"backbone": {"name": "dgcnn_partseg", "k": 40}, "points": 32}}, "test")
     with pytest.raises(ValueError, match=r"rpc groups 256 sharp and 256 gentle points .*pretrain.points 128"):
         check({**values, "pretrain": {"backbone": {"name": "rpc", "k": 30}, "points": 128}}, "test")
+
+
+@pytest.mark.parametrize("paper", ["crosspoint", "crossnet", "adacrossnet"])
+def test_a_faithful_mode_takes_its_papers_settings_and_names_each_that_differs(paper: str) -> None:
+    values = {"data": {"kind": "synthetic"}, "pretrain": faithful(paper)}
+    assert check(values, "test").pretrain.paper_compat == paper
+    values["pretrain"]["optimizer"] = {"lr": 0.1, "weight_decay": values["pretrain"]["optimizer"]["weight_decay"], "warmup": 5}
+    with pytest.raises(ConfigError, match=rf"paper_compat {paper}: optimizer.lr must be 0.001 \(is 0.1\); optimizer.warmup must be 0"):
+        check(values, "test")
+
+
+def faithful(paper: str) -> dict[str, Any]:
+    """A config's pretrain section from the flat table of what a paper fixes."""
+    section: dict[str, Any] = {"paper_compat": paper}
+    for key, value in PUBLISHED[paper].items():
+        *sections, last = key.split(".")
+        within = section
+        for part in sections:
+            within = within.setdefault(part, {})
+        within[last] = value
+    return section

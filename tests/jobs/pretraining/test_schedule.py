@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from jobs.pretraining.schedule import learning_rate
+from jobs.pretraining.schedule import learning_rate, published_learning_rate
 
 
 @pytest.mark.parametrize("floor", [0.0, 1e-5])
@@ -20,3 +20,19 @@ def test_the_warm_up_rises_in_equal_steps_to_the_peak_and_the_cosine_starts_ther
     assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert rates[-1] < 0.02
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-5])
+@pytest.mark.parametrize("paper", ["crosspoint", "crossnet", "adacrossnet"])
+def test_the_published_schedules_are_cosine_annealing_stepped_where_the_papers_step_it(paper: str, floor: float) -> None:
+    epochs, steps = 6, 5
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs, eta_min=floor)
+    optimizer.step()
+    for iteration in range(epochs * steps):
+        if paper == "crosspoint" and iteration % steps == 0:  # at the start of each epoch
+            reference.step()
+        found = published_learning_rate(paper, iteration, steps, epochs, peak=1e-3, floor=floor)
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        if paper != "crosspoint":  # after each iteration, with a period in epochs
+            reference.step()
