@@ -68,13 +68,17 @@ def evaluate_model(model: str, data: Path, points: int, seed: int, say: Callable
     experiment = client.get_run(version.run_id).info.experiment_id
     tags = {names.TAG_STAGE: "evaluate", names.TAG_DATA: manifest["digest"], "model": facts["model"]}
     run = client.create_run(experiment, run_name=f"evaluate-{manifest['name']}", tags=tags).info.run_id
-    log_scores(client, run, found, manifest, model_id)
-    client.log_dict(run, facts, "evaluate.json")
-    if confusion is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            picture = Path(folder) / "confusion.png"
-            pictures.confusion(picture, confusion, manifest["categories"], f"{version.name} {version.version}, C = {c:g}")
-            client.log_artifact(run, str(picture), "pictures")
+    try:
+        log_scores(client, run, found, manifest, model_id)
+        client.log_dict(run, facts, "evaluate.json")
+        if confusion is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                picture = Path(folder) / "confusion.png"
+                pictures.confusion(picture, confusion, manifest["categories"], f"{version.name} {version.version}, C = {c:g}")
+                client.log_artifact(run, str(picture), "pictures")
+    except BaseException:
+        client.set_terminated(run, "FAILED")
+        raise
     client.set_terminated(run, "FINISHED")
     return {**facts, "run": run}
 
