@@ -2,6 +2,7 @@
 
 FILE is a state dict saved by CrossPoint, CrossNet or AdaCrossNet (their `best_model.pth`). It is read strictly and without running code
 of it; the encoder becomes a version of `adacrossnet-<backbone>` in the MLflow of MLFLOW_TRACKING_URI, tagged with where it came from.
+A file does not hold how many neighbours its encoder takes: PROJECT or N says it.
 """
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ from jobs.models.published import NEIGHBOURS, Reading, fit, read_file
 from jobs.models.tables import BACKBONES, build_backbone
 from jobs.packaging import log_encoder, weights_digest
 
+WITHOUT_NEIGHBOURS = ("pointnet", "pointnet_partseg")
+
 
 def main() -> None:
     cli = argparse.ArgumentParser(
@@ -27,7 +30,7 @@ def main() -> None:
     )
     cli.add_argument("file", type=Path)
     cli.add_argument("--backbone", required=True, choices=sorted(BACKBONES))
-    cli.add_argument("--variant", choices=sorted(NEIGHBOURS), help="the project whose settings it was trained with (k of dgcnn)")
+    cli.add_argument("--variant", choices=sorted(NEIGHBOURS), help="the project whose settings it was trained with (k)")
     cli.add_argument("--k", type=int, help="neighbours of an EdgeConv, where they are not the project's own")
     cli.add_argument("--experiment", default="adacrossnet")
     args = cli.parse_args()
@@ -40,17 +43,20 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"import: error: {error}")
     name = names.registered_name(backbone.name)
-    print(f"import: {len(reading.weights)} tensors, {len(reading.left_out)} left out; registered as {name} version {version}", flush=True)
+    registered = f"{name} version {version}" + ("" if backbone.name in WITHOUT_NEIGHBOURS else f", k = {backbone.k}")
+    print(f"import: {len(reading.weights)} tensors, {len(reading.left_out)} left out; registered as {registered}", flush=True)
     print(f"import: next: adacrossnet evaluate models:/{name}/{version} --data DIR", flush=True)
 
 
 def settings_of(name: str, variant: str | None, k: int | None) -> Backbone:
-    """What the state dict does not hold: the number of neighbours, the project's own unless given."""
+    """What the state dict does not hold: the number of neighbours, the project's own unless given. ValueError when nothing tells it."""
     if k is not None:
         return Backbone.model_validate({"name": name, "k": k})
-    if name == "rpc":
-        return Backbone(name="rpc", k=30)
-    return Backbone.model_validate({"name": name, "k": NEIGHBOURS[variant or "adacrossnet"]})
+    if name in WITHOUT_NEIGHBOURS:
+        return Backbone.model_validate({"name": name})
+    if variant is None:
+        raise ValueError(f"{name} takes k neighbours and the file does not hold k: give --variant {'|'.join(NEIGHBOURS)}, or --k")
+    return Backbone.model_validate({"name": name, "k": 30 if name == "rpc" else NEIGHBOURS[variant]})
 
 
 def register(path: Path, backbone: Backbone, variant: str | None, reading: Reading, experiment: str) -> str:

@@ -5,7 +5,6 @@ DataParallel or DDP, and layers under two names (`bn1` is the module that `conv1
 """
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from .projection import inv_head
 NEIGHBOURS = {"crosspoint": 15, "crossnet": 20, "adacrossnet": 20}
 WRAPPERS = ("model_state_dict", "state_dict", "model")  # keys under which training scripts put the state dict
 HEAD = "inv_head."
+PREFIX = re.compile(r"^(module\.)+")  # of DataParallel and DDP, once a wrapping
+LAYER_TENSORS = "weight|bias|running_mean|running_var|num_batches_tracked"
 
 
 @dataclass
@@ -33,16 +34,19 @@ class Reading:
 def read_file(path: Path) -> dict[str, Tensor]:
     """The state dict in a `.pth` file, its wrapping and its `module.` prefix removed; runs no code of the file.
 
-    ValueError, saying what the file is and what to do, when it is missing, cut short, a pickled module, or holds no state dict.
+    ValueError, saying what the file is and what to do, when it is missing, damaged, a pickled module, no state dict, or holds a name twice.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged file makes torch's readers raise nearly anything: KeyError, TypeError, UnicodeDecodeError ...
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is None:
-            raise ValueError(f"{path} cannot be read as a PyTorch file: is it whole, and was it written by torch.save?") from None
+            raise ValueError(
+                f"{path} cannot be read as a PyTorch file ({_reason(error)}): is it whole, and was it written by torch.save? "
+                "Fetch it again and compare its size with the source's"
+            ) from None
         raise ValueError(
             f"{path} is no plain state dict: it refers to {refused.group(1)}. A whole pickled module runs code when it is loaded and is "
             "refused; where the model's own code is at hand, save its weights alone: torch.save(model.state_dict(), 'weights.pth')"
@@ -53,37 +57,47 @@ def read_file(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path} holds {_what(found)}, no state dict (names to tensors): save model.state_dict() with torch.save")
-    return {re.sub(r"^(module\.)+", "", str(name)): value for name, value in found.items()}
+    state: dict[str, Tensor] = {}
+    for name, value in found.items():
+        bare = PREFIX.sub("", str(name))
+        if bare in state:
+            raise ValueError(f"{path} holds {bare} twice, with and without the prefix 'module.': save one model's weights alone")
+        state[bare] = value
+    return state
 
 
 def fit(state: Mapping[str, Tensor], encoder: nn.Module) -> Reading:
     """The part of a published state dict that is `encoder`'s, with every other tensor accounted for.
 
-    ValueError listing every name that is missing, unknown, of another shape or not finite. `encoder.published_extras` (prefixes) are the
-    layers that its published model holds and its features do not use.
+    ValueError listing every name that is missing, unknown, of another shape, complex or not finite. `encoder.published_extras` are the
+    layers that its published model holds and its features do not use: "bn7." that module, "convs" those of that name with a number.
     """
     own, head = encoder.state_dict(), inv_head(int(encoder.feature_dim)).state_dict()  # type: ignore[arg-type]
-    extras: tuple[str, ...] = getattr(encoder, "published_extras", ())
+    extras = _names_of_layers(getattr(encoder, "published_extras", ()))
     weights, left_out, faults = {}, [], []
     for name, value in state.items():
         if name in own:
             if value.shape != own[name].shape:
                 faults.append(f"{name}: shape {list(value.shape)}, expected {list(own[name].shape)}")
-            elif not bool(torch.isfinite(value).all()):
-                faults.append(f"{name}: values that are not finite")
-            weights[name] = value.to(own[name].dtype)
+            elif odd := _oddity(value):
+                faults.append(f"{name}: {odd}")
+            else:
+                weights[name] = value.to(own[name].dtype)
             continue
         twin = _twin(name)
         if twin in own:
             if value.shape != own[twin].shape:
                 faults.append(f"{name}: shape {list(value.shape)}, expected {list(own[twin].shape)} as {twin}")
-            other = "" if twin in state and torch.equal(value, state[twin]) else ", whose other values are used, as the published code does"
+            elif odd := _oddity(value):
+                faults.append(f"{name}: {odd}")
+            same = twin in state and not _oddity(state[twin]) and torch.equal(value, state[twin])
+            other = "" if same else ", whose other values are used, as the published code does"
             left_out.append(f"{name}: another name of {twin}{other}")
         elif name.removeprefix(HEAD) in head and name.startswith(HEAD):
             wanted = head[name.removeprefix(HEAD)].shape
             odd = "" if value.shape == wanted else f", of shape {list(value.shape)} where this encoder's would be {list(wanted)}"
             left_out.append(f"{name}: the projection{odd}; features are taken before it")
-        elif name.startswith(extras):
+        elif extras.fullmatch(name):
             left_out.append(f"{name}: not used by the encoder's features")
         else:
             faults.append(f"{name}: unknown to {type(encoder).__name__}")
@@ -99,6 +113,27 @@ def fit(state: Mapping[str, Tensor], encoder: nn.Module) -> Reading:
 def _twin(name: str) -> str:
     """`bn3.weight` -> `conv3.1.weight`, also inside a module; RPC's `q_conv.weight` -> `k_conv.weight`: one tensor under two names."""
     return re.sub(r"(^|\.)bn(\d+)\.", r"\1conv\2.1.", name).replace("q_conv.", "k_conv.")
+
+
+def _names_of_layers(layers: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches the tensors of these layers, alone or in a Sequential, and of no layer whose name only begins alike."""
+    modules = [re.escape(layer.removesuffix(".")) + ("" if layer.endswith(".") else r"\d+") for layer in layers]
+    return re.compile(rf"({'|'.join(modules) or '(?!)'})\.(\d+\.)?({LAYER_TENSORS})")
+
+
+def _oddity(value: Tensor) -> str:
+    """Why a tensor cannot stand in an encoder; nothing where it can."""
+    if value.is_complex():
+        return "complex values"
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return "a sparse, quantized or empty tensor, not plain values"
+    return "" if bool(torch.isfinite(value.float()).all()) else "values that are not finite"
+
+
+def _reason(error: Exception) -> str:
+    """In one line; the advice that torch adds, to load the file with weights_only=False, is the one not to follow."""
+    line = (str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line[:200]}" if line else type(error).__name__
 
 
 def _what(found: object) -> str:

@@ -14,7 +14,7 @@ from service.commands.options import AsJson, State
 def import_(
     file: Annotated[Path, typer.Argument(help="A state dict saved by CrossPoint, CrossNet or AdaCrossNet (best_model.pth).")],
     backbone: Annotated[str, typer.Option(help="Which encoder it is, by its name in a config.")],
-    variant: Annotated[str | None, typer.Option(help="crosspoint, crossnet or adacrossnet: sets k.", show_default="adacrossnet")] = None,
+    variant: Annotated[str | None, typer.Option(help="crosspoint, crossnet or adacrossnet: sets k.", show_default=False)] = None,
     k: Annotated[int | None, typer.Option(help="Neighbours of an EdgeConv.", show_default="the variant's", min=1)] = None,
     state: State = None,
 ) -> None:

@@ -73,7 +73,7 @@ def test_a_published_file_is_registered_once_and_judged_beside_random_weights(
 def test_what_cannot_be_imported_or_evaluated_says_why(
     run: Callable[..., subprocess.CompletedProcess[str]], published_file: Path, tmp_path: Path
 ) -> None:
-    wrong = run("import", str(published_file), "--backbone", "dgcnn")
+    wrong = run("import", str(published_file), "--backbone", "dgcnn", "--k", "20")
     assert wrong.returncode == 1 and "does not fit DGCNN" in wrong.stderr and "conv1.0.weight: missing" in wrong.stderr
     torch.save(PointNet(), tmp_path / "module.pth")
     refused = run("import", str(tmp_path / "module.pth"), "--backbone", "pointnet")

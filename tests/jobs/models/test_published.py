@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,39 @@ def test_every_missing_unknown_misshapen_and_unfinite_name_is_listed() -> None:
     assert "(6 of" in said
 
 
+def test_complex_and_sparse_values_are_faults_whatever_they_hold() -> None:
+    state = pointnet_state()
+    state["conv1.weight"] = state["conv1.weight"].to(torch.complex64)
+    state["conv2.weight"] = state["conv2.weight"].to_sparse()
+    state["bn3.bias"] = torch.full((64,), 1e300, dtype=torch.float64)
+    with pytest.raises(ValueError) as error:
+        fit(state, PointNet())
+    for line in ("conv1.weight: complex values", "conv2.weight: a sparse", "bn3.bias: values that are not finite", "(3 of"):
+        assert line in str(error.value)
+    twin = DGCNN(4).state_dict()
+    with pytest.raises(ValueError, match=r"bn1.weight: complex values"):
+        fit({"bn1.weight": twin["conv1.1.weight"].to(torch.complex64), **twin}, DGCNN(4))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "left_out", "unknown"),
+    [
+        ("pointnet_partseg", ["convs1.weight", "bns3.running_var"], ["convs.weight", "convsensible.weight", "convs1x.bias", "bns1.scale"]),
+        ("dgcnn_partseg", ["bn7.bias", "conv7.0.weight", "conv8.1.num_batches_tracked"], ["bn7.1.x.weight", "bn71.weight", "conv7"]),
+        ("pointnet", [], ["convs1.weight", ".weight"]),
+    ],
+)
+def test_only_tensors_of_published_layers_pass_as_not_used(backbone: str, left_out: list[str], unknown: list[str]) -> None:
+    encoder = build_backbone(backbone, 4)
+    own = encoder.state_dict()
+    assert fit({**own, **dict.fromkeys(left_out, torch.zeros(1))}, encoder).left_out == [
+        f"{name}: not used by the encoder's features" for name in left_out
+    ]
+    with pytest.raises(ValueError) as error:
+        fit({**own, **dict.fromkeys(unknown, torch.zeros(1))}, encoder)
+    assert all(f"{name}: unknown to" in str(error.value) for name in unknown)
+
+
 def test_a_layer_under_two_names_is_read_once_and_the_other_name_reported() -> None:
     state = DGCNN(4).state_dict()
     state["bn1.weight"], state["bn2.weight"] = state["conv1.1.weight"], torch.full((64,), 7.0)
@@ -79,16 +113,48 @@ def test_files_that_hold_no_state_dict_say_what_they_are(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="there is no file"):
         read_file(path)
     path.write_text("not a model")
-    with pytest.raises(ValueError, match=r"cannot be read as a PyTorch file"):
+    with pytest.raises(ValueError, match=r"cannot be read as a PyTorch file \(UnpicklingError: Unsupported operand 110\)"):
         read_file(path)
     torch.save(pointnet_state(), path)
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"cannot be read as a PyTorch file: is it whole"):
+    with pytest.raises(ValueError, match=r"cannot be read as a PyTorch file \(.*is it whole"):
         read_file(path)
+    for text in (b"hello world\n", b"<html>", b"\x80", b"PK\x03\x04"):
+        path.write_bytes(text)
+        with pytest.raises(ValueError, match=rf"{path} cannot be read as a PyTorch file \(.*torch.save\? Fetch it again"):
+            read_file(path)
     for value, said in ((torch.zeros(2), "a Tensor"), ({"epoch": 3}, "'epoch': int"), ({}, "nothing")):
         torch.save(value, path)
         with pytest.raises(ValueError, match=said):
             read_file(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_damaged_file_is_read_or_refused_and_never_ends_in_a_traceback(zipped: bool, tmp_path: Path) -> None:
+    path, small = tmp_path / "best_model.pth", {name: value[:2].clone() for name, value in PointNet().state_dict().items() if value.dim()}
+    torch.save(small, path, _use_new_zipfile_serialization=zipped)
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for length in (1000, len(whole)):  # the beginning, which holds the pickle; everywhere
+        for _ in range(100):
+            damaged = bytearray(whole)
+            for place in rng.integers(length, size=3):
+                damaged[place] ^= 1 << rng.integers(8)
+            path.write_bytes(damaged)
+            try:
+                fit(read_file(path), PointNet())
+            except ValueError as error:
+                refused += str(path) in str(error)
+    assert refused > 50
+
+
+@pytest.mark.parametrize("prefixes", [("", "module."), ("module.", ""), ("module.", "module.module.")])
+def test_a_name_with_and_without_its_prefix_is_refused(prefixes: tuple[str, str], tmp_path: Path) -> None:
+    state = pointnet_state()
+    one, other = ({f"{prefix}{name}": value for name, value in state.items()} for prefix in prefixes)
+    other = dict(list(other.items())[3:5])
+    torch.save({**one, **other}, tmp_path / "best_model.pth")
+    with pytest.raises(ValueError, match=rf"best_model.pth holds {list(state)[3]} twice, with and without the prefix 'module.'"):
+        read_file(tmp_path / "best_model.pth")
 
 
 PRETRAINED = [
