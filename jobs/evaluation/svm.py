@@ -191,16 +191,19 @@ class OneVsOne:
         if (some, others) in self.kept:
             return self.kept[some, others]
         left, right = (self.rows_ND[self.starts[classes.start] : self.starts[classes.stop]] for classes in (some, others))
-        longest = max(self.squares_N[self._rows(some)].max(), self.squares_N[self._rows(others)].max())
-        slack = ROUNDING * self.rows_ND.shape[1] * longest
+        # Cauchy-Schwarz bounds each sum by its own two rows: one long row must not make every product doubtful.
+        doubts_I, lengths_J = (np.sqrt(self.squares_N[self._rows(classes)]) for classes in (some, others))
+        doubts_I *= ROUNDING * self.rows_ND.shape[1]
         products: np.ndarray = np.empty((len(left), len(right)), np.float32)
         width = max(1, PIECE_BYTES // (8 * len(left)))
         for start in range(0, len(right), width):
             sums = left @ right[start : start + width].T
+            slack = np.outer(doubts_I, lengths_J[start : start + width])
             sums -= slack
             piece = products[:, start : start + width]
             piece[:] = sums
-            sums += 2 * slack
+            slack *= 2
+            sums += slack
             for row, column in np.argwhere(sums.astype(np.float32) != piece):  # a boundary so near that the order of summing decides
                 piece[row, column] = ddot(left[row], right[start + column])
         if sum(block.nbytes for block in self.kept.values()) + products.nbytes <= self.gram_bytes:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.linalg.blas import ddot
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.svm import SVC
 
@@ -91,8 +92,15 @@ def cancelling_features() -> tuple[Split, Split]:
     return Split(rows[:110], labels[:110]), Split(rows[110:], labels[110:])
 
 
+def one_long_row() -> tuple[Split, Split]:
+    """One row is 10,000 times as long as the others."""
+    train, test = random_features()
+    return Split(np.where(np.arange(236)[:, None] == 200, 10_000 * train.features, train.features), train.labels), test
+
+
 FEATURES = (
     random_features,
+    one_long_row,
     encoder_features,
     repeated_rows,
     grid_points,
@@ -144,6 +152,21 @@ def test_of_classes_with_equal_votes_the_first_is_predicted() -> None:
     tied = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
     assert tied.sum() > 3
     assert (OneVsOne(train).predict(test.features, [0.01])[0.01] == votes.argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("whole_bytes", AT_ONCE_OR_IN_PAIRS)
+def test_one_long_row_makes_few_products_doubtful(whole_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = one_long_row()
+    machine = OneVsOne(train, whole_bytes=whole_bytes)
+    summed_again: list[float] = []
+
+    def counted(one_D: np.ndarray, other_D: np.ndarray) -> float:
+        summed_again.append(ddot(one_D, other_D))
+        return summed_again[-1]
+
+    monkeypatch.setattr(svm, "ddot", counted)
+    assert (machine.predict(test.features, [0.01])[0.01] == plain(0.01, train, test)).all()
+    assert len(summed_again) < 10  # of 55,696
 
 
 @pytest.mark.parametrize("gram_bytes", [0, 60_000, 150_000])
