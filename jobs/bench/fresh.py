@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -34,6 +36,19 @@ def run_fresh(module: str, side: str, settings: Mapping[str, Any]) -> dict[str, 
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
+
+
+def compared(values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Of two sides' figures, one a round: both medians, the second's over the first's, and the same ratio of every round."""
+    (one, ones), (other, others) = values.items()
+    medians = {one: statistics.median(ones), other: statistics.median(others)}
+    return {"medians": medians, "ratio": medians[other] / medians[one], "ratios": [b / a for a, b in zip(ones, others, strict=True)]}
+
+
+def memory_mb(which: str) -> float:
+    """VmRSS or VmHWM (its peak) of this process; `ru_maxrss` would begin at that of the process which started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:")) / 2**10
 
 
 def _words(values: Mapping[str, Any]) -> str:

@@ -1,52 +1,93 @@
 """The evaluation's SVM against `sklearn.svm.SVC(kernel="linear")`: fit and predict at ModelNet40's size, on features of our own encoder.
 
+`python -m jobs.bench svm --features FILE.npz --train-share 0.8` measures on real features instead: arrays `features` float32 [N, D] and
+`labels` int64 [N], of which the first share is for training. From the parquet of `adacrossnet embed` on a prepared dataset:
+
+    table = pyarrow.parquet.read_table("features.parquet")
+    tested = table["split"].to_numpy() == "test"
+    order = np.argsort(tested, kind="stable")  # the rows for training first; their share: 1 - tested.mean()
+    labels = np.unique(table["category"].to_numpy(), return_inverse=True)[1]
+    np.savez("FILE.npz", features=np.stack(table["feature"].to_numpy())[order], labels=labels[order])
+
 `python -m jobs.bench.svm features|fast|svc SETTINGS` runs one step in this process and prints it as JSON. Imports torch and numpy alone at
-its head. B clouds, N points.
+its head. B clouds, N points or rows, D features.
 """
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from jobs.bench.fresh import alternate, run_fresh
+from jobs.bench.fresh import alternate, compared, memory_mb, run_fresh
 
 MODULE = "jobs.bench.svm"
 SIDES = ("fast", "svc")
 TRAIN, TEST, CLASSES = 9840, 2468, 40  # ModelNet40's
 POINTS, K, CALIBRATION = 128, 10, 256  # few points: encoding takes no longer than the SVM; clouds that set BatchNorm's statistics
 C, NEXT_C = 0.01, 0.1  # the published C; one more of the same features
-ROUNDS = 1  # at most: one of scikit-learn's takes a minute or two
 
 
-def measure(rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Seconds and added memory of both sides, SVC over ours, and the share of test rows on which they agree."""
+def measure(rounds: int, say: Callable[[str], None], given: tuple[Path, float] | None = None) -> dict[str, Any]:
+    """Seconds and added memory of both sides, SVC over ours, and the share of test rows on which they agree.
+
+    `given`: a file of features and the share of its rows for training, else features are made up. ValueError as `read_features`.
+    """
+    import_module("jobs.evaluation.svm")  # what both sides import: known to be there before features are made
     with tempfile.TemporaryDirectory() as folder:
         settings = {"folder": folder, "shapes": TRAIN, "threads": 1}
-        say(f"svm: features of {TRAIN + TEST} made-up shapes: {run_fresh(MODULE, 'features', settings)['seconds']:.0f} s")
-        found = alternate(MODULE, SIDES, settings, min(rounds, ROUNDS), say)
+        if given is None:
+            say(f"svm: features of {TRAIN + TEST} made-up shapes: {run_fresh(MODULE, 'features', settings)['seconds']:.0f} s")
+        else:
+            features_ND, labels_N, settings["shapes"] = read_features(*given)
+            np.save(Path(folder) / "features.npy", features_ND)
+            np.save(Path(folder) / "labels.npy", labels_N)
+        found = alternate(MODULE, SIDES, settings, rounds, say)
         fast, svc = (np.load(Path(folder) / f"{side}.npy") for side in SIDES)
-    seconds = {side: float(np.median([one["seconds"] for one in found[side]])) for side in SIDES}
-    memory = {side: float(np.median([one["added_mb"] for one in found[side]])) for side in SIDES}
     return {
         "benchmark": "svm",
-        "shapes": TRAIN,
+        "features": "made up" if given is None else given[0].name,
+        "shapes": settings["shapes"],
         "threads": 1,
-        **{f"{side}_s": value for side, value in seconds.items()},
-        "ratio": seconds["svc"] / seconds["fast"],
-        "target": "at least 5",
-        "next_c_s": found["fast"][0]["next_c_s"],  # of a second C, the inner products being there
-        **{f"{side}_added_mb": value for side, value in memory.items()},
+        **compared({side: [one["seconds"] for one in found[side]] for side in SIDES}),
+        "unit": "s",
+        "target": "at least 5" if given is None else None,  # asked at ModelNet40's size alone
+        "next_c_s": statistics.median(one["next_c_s"] for one in found["fast"]),  # of a second C, the inner products being there
+        "added_mb": {side: statistics.median(one["added_mb"] for one in found[side]) for side in SIDES},
         "agreement": float((fast == svc).mean()),
         "accuracy": found["svc"][0]["accuracy"],
     }
+
+
+def read_features(path: Path, share: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Features [N, D] float32, labels [N] and how many of the rows are for training. ValueError when SVMs cannot be measured on them."""
+    where, way = f"--features {path}", "write it with numpy.savez(FILE, features=float32 [N, D], labels=int64 [N])"
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            features_ND, labels_N = arrays["features"], arrays["labels"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{where} cannot be read ({type(error).__name__}: {error}): {way}") from None
+    if features_ND.ndim != 2 or features_ND.dtype.kind != "f" or labels_N.shape != features_ND.shape[:1] or labels_N.dtype.kind not in "iu":
+        held = f"features {features_ND.dtype} {list(features_ND.shape)} and labels {labels_N.dtype} {list(labels_N.shape)}"
+        raise ValueError(f"{where} holds {held}: {way}")
+    if not np.isfinite(features_ND).all():
+        raise ValueError(f"{where} holds features that are not finite: leave out those rows")
+    train = round(share * len(labels_N))
+    if not 0 < train < len(labels_N) or len(np.unique(labels_N[:train])) < 2:
+        raise ValueError(
+            f"--train-share {share:g} of the {len(labels_N)} rows of {path}: training needs two categories and the test a row; shuffle the "
+            "rows, or choose another share between 0 and 1"
+        )
+    return features_ND.astype(np.float32), labels_N, train
 
 
 def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
@@ -54,10 +95,10 @@ def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
 
     from jobs.evaluation.svm import OneVsOne, Split
 
-    folder = Path(settings["folder"])
+    folder, first = Path(settings["folder"]), settings["shapes"]
     features, labels = np.load(folder / "features.npy"), np.load(folder / "labels.npy")
-    train, test = Split(features[:TRAIN], labels[:TRAIN]), Split(features[TRAIN:], labels[TRAIN:])
-    before, start = _memory_mb("VmRSS"), time.process_time()  # the process's own time: what others take of the core is not counted
+    train, test = Split(features[:first], labels[:first]), Split(features[first:], labels[first:])
+    before, start = memory_mb("VmRSS"), time.process_time()  # the process's own time: what others take of the core is not counted
     result: dict[str, float] = {}
     if side == "svc":
         predicted = SVC(C=C, kernel="linear").fit(train.features, train.labels).predict(test.features)
@@ -65,7 +106,7 @@ def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
         machine = OneVsOne(train)
         predicted = machine.predict(test.features, [C])[C]
     result["seconds"] = time.process_time() - start
-    result["added_mb"] = _memory_mb("VmHWM") - before
+    result["added_mb"] = memory_mb("VmHWM") - before
     if side == "fast":
         start = time.process_time()
         machine.predict(test.features, [NEXT_C])
@@ -121,12 +162,6 @@ def _clouds(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _power(values: np.ndarray, exponents: np.ndarray) -> np.ndarray:
     powers: np.ndarray = np.sign(values) * np.abs(values) ** exponents
     return powers
-
-
-def _memory_mb(which: str) -> float:
-    """VmRSS or VmHWM (its peak) of this process; `ru_maxrss` would begin at that of the process which started it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 2**10
 
 
 if __name__ == "__main__":
