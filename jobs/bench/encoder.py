@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.bench import textbook
-from jobs.bench.fresh import alternate, run_fresh
+from jobs.bench.fresh import alternate, compared, memory_mb, run_fresh
 from jobs.models import dgcnn
 
 K = 20
@@ -40,35 +39,26 @@ CUDA_ROWS: tuple[tuple[dict[str, Any], float | None, float | None], ...] = (
 
 
 def measure(rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """One result a row: median seconds of both sides, textbook over fast, the same of peak memory, spread, targets."""
+    """One result a row: seconds of both sides, textbook over fast; the same of memory where it is measured; the row's own error."""
     rows = CPU_ROWS + (CUDA_ROWS if torch.cuda.is_available() else ())
-    error = run_fresh(MODULE, "error", {"batch": 2, "points": 1024, "threads": 2})
     results = []
     for settings, wanted_time, wanted_memory in rows:
+        error = run_fresh(MODULE, "error", {**settings, "batch": 2, "points": 1024})
         found = alternate(MODULE, SIDES, settings, 1 if settings.get("once") else rounds, say)
-        seconds = {side: [one["seconds"] for one in found[side]] for side in SIDES}
-        memory = {side: statistics.median(one["peak_mb"] for one in found[side]) for side in SIDES}
-        results.append(
-            {
-                "benchmark": "encoder",
-                **settings,
-                **{f"{side}_s": statistics.median(values) for side, values in seconds.items()},
-                "ratio": statistics.median(seconds["textbook"]) / statistics.median(seconds["fast"]),
-                "ratios": [b / a for a, b in zip(seconds["fast"], seconds["textbook"], strict=True)],
-                "target": wanted_time and f"at least {wanted_time:g}",
-                **{f"{side}_peak_mb": value for side, value in memory.items()},
-                "memory_ratio": memory["textbook"] / memory["fast"],
-                "memory_target": wanted_memory and f"at least {wanted_memory:g}",
-                **error,
-            }
-        )
+        result = {"benchmark": "encoder", **settings, **compared({side: [one["seconds"] for one in found[side]] for side in SIDES})}
+        result |= {"unit": "s", "target": wanted_time and f"at least {wanted_time:g}", **error}
+        if settings.get("once") or settings["device"] == "cuda":
+            memory = compared({side: [one["peak_mb"] for one in found[side]] for side in SIDES})
+            result |= {f"memory_{key}": value for key, value in memory.items()}
+            result["memory_target"] = wanted_memory and f"at least {wanted_memory:g}"
+        results.append(result)
     return results
 
 
 def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
     device = torch.device(settings["device"])
     torch.set_num_threads(settings.get("threads", 1))
-    torch.set_float32_matmul_precision("high" if settings.get("precision") == "tf32" else "highest")
+    _allow_tf32(settings.get("precision") == "tf32")
     model = _model(side).to(device)
     points_BNC = clouds(settings["batch"], settings["points"]).to(device)
     run = _training(model, points_BNC, settings) if settings["mode"] == "train" else _inference(model, points_BNC, settings)
@@ -76,7 +66,6 @@ def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
         return _once(run)
     for _ in range(3 if device.type == "cuda" else 1):
         run()
-    before = _peak_mb(device)
     # With one thread, the process's own time: what other processes take of the core is not counted.
     clock = time.process_time if settings.get("threads") == 1 else time.perf_counter
     seconds = []
@@ -85,14 +74,21 @@ def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
         run()
         _wait(device)
         seconds.append(clock() - start)
-    return {"seconds": statistics.median(seconds), "peak_mb": _peak_mb(device) if device.type == "cuda" else before}
+    peak = {"peak_mb": torch.cuda.max_memory_allocated() / 2**20} if device.type == "cuda" else {}
+    return {"seconds": statistics.median(seconds), **peak}
 
 
 def _once(run: Callable[[], None]) -> dict[str, float]:
     """One call and what it adds to the process's memory."""
-    before, start = _resident_mb(), time.perf_counter()
+    before, start = memory_mb("VmRSS"), time.perf_counter()
     run()
-    return {"seconds": time.perf_counter() - start, "peak_mb": _peak_mb(torch.device("cpu")) - before}
+    return {"seconds": time.perf_counter() - start, "peak_mb": memory_mb("VmHWM") - before}
+
+
+def _allow_tf32(allowed: bool) -> None:
+    """In products and in convolutions: PyTorch's default allows it in the latter alone, and only the textbook has any."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _training(model: nn.Module, points_BNC: Tensor, settings: dict[str, Any]) -> Callable[[], None]:
@@ -100,9 +96,7 @@ def _training(model: nn.Module, points_BNC: Tensor, settings: dict[str, Any]) ->
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        with torch.autocast(points_BNC.device.type, torch.bfloat16, enabled=settings.get("precision") == "bf16"):
-            feat_BD = model(points_BNC)
-        feat_BD.float().square().mean().backward()
+        _features(model, points_BNC, settings.get("precision")).square().mean().backward()
 
     return step
 
@@ -112,9 +106,15 @@ def _inference(model: nn.Module, points_BNC: Tensor, settings: dict[str, Any]) -
 
     def forward() -> None:
         with torch.inference_mode():
-            model(points_BNC)
+            _features(model, points_BNC, settings.get("precision"))
 
     return forward
+
+
+def _features(model: nn.Module, points_BNC: Tensor, precision: str | None) -> Tensor:
+    with torch.autocast(points_BNC.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        feat_BD: Tensor = model(points_BNC)
+    return feat_BD.float()
 
 
 def _model(side: str) -> nn.Module:
@@ -135,9 +135,13 @@ def clouds(batch: int, points: int) -> Tensor:
 
 
 def _error(settings: dict[str, Any]) -> dict[str, float]:
-    """Largest difference of the features in float32, relative to the largest feature, with the textbook's neighbours on both sides."""
-    points_BNC = clouds(settings["batch"], settings["points"])
-    fast, slow = _model("fast"), _model("textbook")
+    """Largest difference of the fast features, in the row's precision, from the textbook's in float32, relative to the largest of these.
+
+    Both take the textbook's neighbours: of two that are equally near, either may be chosen.
+    """
+    torch.set_num_threads(settings.get("threads", 1))
+    points_BNC = clouds(settings["batch"], settings["points"]).to(settings["device"])
+    fast, slow = (_model(side).to(settings["device"]).train(settings["mode"] == "train") for side in SIDES)
     chosen: list[Tensor] = []
 
     def remember(x_BNC: Tensor, k: int) -> Tensor:
@@ -146,28 +150,20 @@ def _error(settings: dict[str, Any]) -> dict[str, float]:
 
     own_neighbours, textbook.neighbours = textbook.neighbours, remember
     with torch.no_grad():
-        expected = slow.train()(points_BNC)
+        _allow_tf32(False)
+        expected_BD = _features(slow, points_BNC, "float32")
         replay = iter(chosen)
-        starts_B11 = torch.arange(0, points_BNC.shape[0] * points_BNC.shape[1], points_BNC.shape[1])[:, None, None]
+        rows = points_BNC.shape[0] * points_BNC.shape[1]
+        starts_B11 = torch.arange(0, rows, points_BNC.shape[1], device=points_BNC.device)[:, None, None]
         dgcnn.nearest_rows = lambda rows_MC, layout, k: (next(replay) + starts_B11).flatten(0, 1)
-        found = fast.train()(points_BNC)
-    return {"largest_relative_error": float((found - expected).abs().max() / expected.abs().max())}
+        _allow_tf32(settings.get("precision") == "tf32")
+        found_BD = _features(fast, points_BNC, settings.get("precision"))
+    return {"largest_relative_error": float((found_BD - expected_BD).abs().max() / expected_BD.abs().max())}
 
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def _resident_mb() -> float:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
 if __name__ == "__main__":

@@ -13,39 +13,36 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from jobs.bench.fresh import compared
 from jobs.config import Pipeline, check
 
 SHAPES, EPOCHS, WARM_UP = 320, 2, 6  # WARM_UP: first steps left out, while caches and allocators settle
 
 
 def measure(rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Median step of both sides over all rounds, and their ratio (Ray over plain; 1.05 is 5% more)."""
+    """Both sides' medians over rounds of a round's median step, and their ratio (Ray over plain; 1.05 is 5% more)."""
+    for needed in ("jobs.pretraining.loop", "ray.train.torch"):
+        import_module(needed)  # what the sides import: known to be there before shapes are made
     from jobs.prepare import prepare
 
     with tempfile.TemporaryDirectory() as folder:
         config = _config(Path(folder))
         prepare(config.data, say=lambda line: None, parallel=False)
-        times: dict[str, list[float]] = {"plain": [], "ray": []}
+        medians: dict[str, list[float]] = {"plain": [], "ray": []}
+        counts = dict.fromkeys(medians, 0)
         for number in range(rounds):
             for side in ("plain", "ray") if number % 2 == 0 else ("ray", "plain"):
                 out = Path(folder) / f"{side}-{number}.json"
                 subprocess.run([sys.executable, "-m", "jobs.bench.ray_step", side, folder, str(out)], check=True)
                 steps = json.loads(out.read_text())
-                times[side] += steps
-                median = 1000 * statistics.median(steps)
-                say(f"ray step, round {number + 1}/{rounds}, {side}: median {median:.0f} ms over {len(steps)} steps")
-    medians = {side: statistics.median(steps) for side, steps in times.items()}
-    return {
-        "benchmark": "ray_step",
-        "plain_ms": 1000 * medians["plain"],
-        "ray_ms": 1000 * medians["ray"],
-        "ratio": medians["ray"] / medians["plain"],
-        "target": "at most 1.05",
-        "steps": {side: len(steps) for side, steps in times.items()},
-    }
+                counts[side] += len(steps)
+                medians[side].append(1000 * statistics.median(steps))
+                say(f"ray step, round {number + 1}/{rounds}, {side}: median {medians[side][-1]:.0f} ms over {len(steps)} steps")
+    return {"benchmark": "ray_step", **compared(medians), "unit": "ms", "target": "at most 1.05", "steps": counts}
 
 
 def _config(folder: Path) -> Pipeline:

@@ -6,7 +6,6 @@ Both sides deliver the same for the same shapes in the same random order: the cl
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from plyfile import PlyData
 
+from jobs.bench.fresh import compared
 from jobs.config.sections import ShapenetRender, Synthetic
 from jobs.data import synthetic
 from jobs.data.draws import generator
@@ -54,15 +54,13 @@ def measure(rounds: int, say: Callable[[str], None], shapes: int = SHAPES) -> li
                 rates[side].append(count / (time.perf_counter() - start))
             line = ", ".join(f"{side} {rates[side][-1]:.0f} clouds/s" for side in sides)
             say(f"reading, round {number + 1}/{rounds}: {line}")
-    medians = {side: statistics.median(values) for side, values in rates.items()}
-    rates_of = {f"{side}_clouds_per_s": value for side, value in medians.items()}
     return [
         {
             "benchmark": "reading",
             "side": f"{side} files",
             "shapes": shapes,
-            **rates_of,
-            "ratio": medians["prepared"] / medians[side],
+            **compared({side: rates[side], "prepared": rates["prepared"]}),
+            "unit": "clouds/s",
             "target": target,
         }
         for side, target in (("ascii", "at least 4"), ("binary", None))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from jobs.bench.encoder import SIDES, K, clouds
-from jobs.bench.fresh import alternate
+from jobs.bench.fresh import alternate, compared
 from jobs.bench.textbook import TextbookDGCNN
 from jobs.data.augment import augment_clouds
 from jobs.losses.objective import pretraining_losses
@@ -32,11 +32,8 @@ def measure(rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
     results = []
     for settings, target in ((SETTINGS, "at least 3.5"), *([(CUDA_SETTINGS, None)] if torch.cuda.is_available() else [])):
         found = alternate("jobs.bench.whole_step", SIDES, settings, rounds, say)
-        medians = {side: statistics.median(one["seconds"] for one in found[side]) for side in SIDES}
-        ratios = [slow["seconds"] / fast["seconds"] for fast, slow in zip(found["fast"], found["textbook"], strict=True)]
-        sides = {f"{side}_s": value for side, value in medians.items()}
-        ratio = medians["textbook"] / medians["fast"]
-        results.append({"benchmark": "whole_step", **settings, **sides, "ratio": ratio, "ratios": ratios, "target": target})
+        figures = compared({side: [one["seconds"] for one in found[side]] for side in SIDES})
+        results.append({"benchmark": "whole_step", **settings, **figures, "unit": "s", "target": target})
     return results
 
 

@@ -1,31 +1,14 @@
-"""What `make bench` prints, and that its encoder part needs torch and numpy alone."""
+"""The encoder's benchmark: both sides give the same, its figures are each row's own, and it needs torch and numpy alone."""
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
-from jobs.bench.__main__ import table
-from jobs.bench.encoder import K, clouds
+from jobs.bench.encoder import MODULE, K, clouds
+from jobs.bench.fresh import run_fresh
 from jobs.bench.textbook import TextbookDGCNN
 from jobs.models.dgcnn import DGCNN
-
-
-def test_the_table_says_of_every_target_whether_it_was_met() -> None:
-    row = {"benchmark": "encoder", "mode": "train", "batch": 4, "ratio": 5.25, "target": "at least 5"}
-    slow = {**row, "ratio": 4.99}
-    memory = {**row, "once": True, "target": None, "memory_ratio": 8.5, "memory_target": "at least 8"}
-    step = {"benchmark": "ray_step", "ratio": 1.06, "target": "at most 1.05"}
-    free = {"benchmark": "reading", "side": "binary files", "ratio": 2.0, "target": None}
-    lines = [line.split("  ") for line in table([row, slow, memory, step, free]).splitlines()]
-    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines[1:]]
-    assert cells == [
-        ["encoder", "mode train batch 4", "5.25", "at least 5", "yes"],
-        ["encoder", "mode train batch 4", "4.99", "at least 5", "no"],
-        ["encoder memory", "mode train batch 4", "8.50", "at least 8", "yes"],
-        ["ray_step", "1.06", "at most 1.05", "no"],
-        ["reading", "side binary files", "2.00", "-"],
-    ]
 
 
 def test_the_encoder_benchmarks_import_torch_and_numpy_alone() -> None:
@@ -42,3 +25,17 @@ def test_both_sides_of_the_benchmark_give_the_same_features() -> None:
     textbook.load_state_dict(fast.state_dict())
     points_BNC = clouds(2, 64).double()
     torch.testing.assert_close(fast(points_BNC), textbook(points_BNC), rtol=1e-10, atol=1e-10)
+
+
+def test_a_rows_error_is_of_its_own_precision() -> None:
+    row = {"device": "cpu", "mode": "train", "batch": 2, "points": 64}
+    exact, rounded = (run_fresh(MODULE, "error", {**row, "precision": each})["largest_relative_error"] for each in ("float32", "bf16"))
+    assert exact < 1e-4
+    assert 1e-3 < rounded < 0.1
+
+
+def test_memory_is_measured_of_a_single_call_alone_on_cpus() -> None:
+    row = {"device": "cpu", "mode": "inference", "batch": 1, "points": 64, "threads": 1}
+    assert run_fresh(MODULE, "fast", row).keys() == {"seconds"}
+    peaks = {side: run_fresh(MODULE, side, {**row, "points": 512, "once": True})["peak_mb"] for side in ("fast", "textbook")}
+    assert 0 < peaks["fast"] < peaks["textbook"]
