@@ -108,6 +108,7 @@ def start_cluster(
     """Starts both servers side by side and returns when both answer.
 
     With `survives` they outlive this process (`up`), else the kernel ends them with it (`run`). Call from the main thread.
+    What is left of a cluster that died halfway is stopped first; only `up` does that to a cluster of `up` that still runs in part.
     Raises Occupied when another command has a cluster here, ValueError for a port in use, StartError when a server does not come up.
     """
     home = home.resolve()
@@ -123,6 +124,13 @@ def start_cluster(
         lock.close()
         where = f"job server {running.address}, MLflow {running.tracking_uri}"
         raise Occupied(f"a cluster of `{running.owner}` runs already under {home} ({where})")
+    if running is not None and running.owner == "up" and not survives and len(gone := running.dead()) < len(running.servers):
+        lock.close()
+        names = " and ".join(server.name for server in gone)
+        raise Occupied(
+            f"{names} of `adacrossnet up` under {home} ended by itself, the rest still runs: "
+            "`adacrossnet up` starts all again, `adacrossnet down` stops it"
+        )
     if running is not None:
         running.stop()  # what is left of a cluster that died halfway
     owner = "up" if survives else f"run, pid {os.getpid()}"

@@ -71,6 +71,22 @@ def test_a_second_cluster_in_the_same_folder_is_refused(running: LocalCluster) -
         start_cluster(running.home, survives=False)
 
 
+def test_what_still_runs_of_a_shared_cluster_is_stopped_by_no_command_that_needs_its_own(tmp_path: Path) -> None:
+    head = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        now = Identity.of(head.pid)
+        gone = Server("the MLflow server", Identity(now.pid, now.ticks - 1, now.boot), tmp_path / "log", 2)
+        (tmp_path / "cluster").mkdir()
+        LocalCluster(tmp_path, "up", 1, None, {"ray": Server("the Ray head", now, tmp_path / "log", 1), "mlflow": gone}).save()
+        with pytest.raises(Occupied, match=r"the MLflow server of `adacrossnet up` under .* ended by itself, the rest still runs: .*down"):
+            start_cluster(tmp_path, survives=False)
+        assert head.poll() is None
+        assert find_cluster(tmp_path) is not None
+    finally:
+        head.kill()
+        head.wait()
+
+
 def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
