@@ -15,7 +15,7 @@ import requests
 from cluster.identity import Identity
 
 _GUARD = Path(__file__).with_name("guard.py")
-_STOP_S = 25.0  # more than the guard's own grace and kills take
+_STOP_S = 25.0  # more than the longest grace (15 s, the submitter) and the guard's own kills (3 s and 5 s) take
 
 
 class StartError(RuntimeError):

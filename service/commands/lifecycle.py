@@ -34,7 +34,9 @@ def up(
     home = Home.find(state)
     running = find_cluster(home.path)
     ray, mlflow = not os.environ.get("RAY_ADDRESS"), not os.environ.get("MLFLOW_TRACKING_URI")
-    if running is None or not running.alive() or running.owner != "up":
+    if running is not None and running.owner == "up" and running.alive():
+        _refuse_late(running, home, {"--cpus": cpus, "--ray-port": ray_port, "--mlflow-port": mlflow_port}, at_once)
+    else:
         with signals_as_interrupt():
             running = start_cluster(
                 home.path, survives=True, cpus=cpus, ray_port=ray_port, mlflow_port=mlflow_port, ray=ray, mlflow=mlflow
@@ -43,10 +45,24 @@ def up(
     if submitter is None or not submitter.identity.alive():
         command = [sys.executable, "-P", "-m", "service.submitter", "--home", str(home.path)]
         command += ["--at-once", str(at_once)] if at_once else []
-        running.add("submitter", command, dict(os.environ), grace=60.0)  # it ends between two steps
+        # It ends between two steps; one that takes longer than this is broken off, as each can be repeated.
+        running.add("submitter", command, dict(os.environ), grace=15.0)
     _report(running, home, as_json)
     if not as_json:
         typer.echo(typed("\nNext:\n  adacrossnet submit configs/quickstart.yaml\n  adacrossnet status\n  adacrossnet down"))
+
+
+def _refuse_late(running: LocalCluster, home: Home, servers: dict[str, int | None], at_once: int | None) -> None:
+    """ValueError when an option was given that what runs already would not follow."""
+    submitter = running.servers.get("submitter")
+    given = [option for option, value in servers.items() if value is not None]
+    if at_once is not None and submitter is not None and submitter.identity.alive():
+        given.append("--at-once")
+    if given:
+        raise ValueError(
+            f"a cluster of `up` runs already under {home.path} and does not change: `adacrossnet down` first, "
+            f"or leave {', '.join(given)} out"
+        )
 
 
 def down(as_json: AsJson = False, state: State = None) -> None:

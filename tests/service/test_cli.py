@@ -98,6 +98,13 @@ def test_a_port_that_cannot_be_is_refused(option: str, port: str, bound: str, tm
     assert (done.returncode, option in done.stderr, bound in done.stderr) == (2, True, True)
 
 
+def test_options_of_up_that_a_running_cluster_would_not_follow_are_refused(shared: tuple[Home, LocalCluster], tmp_path: Path) -> None:
+    done = _call("up", "--cpus", "1", "--mlflow-port", "5000", "--state", str(shared[0].path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "adacrossnet down` first, or leave --cpus, --mlflow-port out" in done.stderr
+    assert "submitter" not in json.loads(_call("status", "--json", "--state", str(shared[0].path), cwd=tmp_path).stdout)["servers"]
+
+
 @pytest.mark.parametrize("command", [["status"], ["down"], ["run", "tiny.yaml"]])
 def test_a_broken_state_file_is_an_error_that_says_what_to_delete(command: list[str], tmp_path: Path) -> None:
     _write(tmp_path)
