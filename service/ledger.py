@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, QUEUED, RUNNING, Attempt, Lease, Pipeline, Stage, Table
+from service.tables import CANCELLED, ENDED, FAILED, LOST, PRIVATE, QUEUED, RUNNING, STOPPED, Attempt, Lease, Pipeline, Stage, Table
 
 _BUSY_S = 30  # a writer waits this long for another one's lock
 
@@ -142,6 +142,9 @@ class Ledger:
             session.execute(update(Pipeline).where(Pipeline.id == pipeline).values(**values))
             again = update(Stage).where(Stage.pipeline_id == pipeline, Stage.state.in_([FAILED, CANCELLED]))
             session.execute(again.values(state=QUEUED, message=None))
+            own = select(Stage.id).where(Stage.pipeline_id == pipeline)
+            lost = update(Attempt).where(Attempt.stage_id.in_(own), Attempt.state == LOST)
+            session.execute(lost.values(state=STOPPED))  # whoever reopens it has seen to the cause: they count as lost no more
 
     def acquire(self, scope: str, holder: str, seconds: float) -> bool:
         """Takes or renews the lease of `scope`; False while another holder's has not expired."""

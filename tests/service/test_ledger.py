@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from service.ledger import Ledger, new_id
-from service.tables import EMBEDDED, FAILED, PRIVATE, QUEUED, SUCCEEDED, UP
+from service.tables import EMBEDDED, FAILED, LOST, PRIVATE, QUEUED, STOPPED, SUCCEEDED, UP
 
 
 @pytest.fixture
@@ -84,6 +84,15 @@ def test_reopening_keeps_finished_stages(empty: Ledger) -> None:
     row = empty.get("p-1")
     assert (row.state, row.cancel_requested, row.cluster) == (QUEUED, False, UP)
     assert [(stage.state, stage.message) for stage in row.stages] == [(SUCCEEDED, None), (QUEUED, None)]
+
+
+def test_reopening_forgives_lost_attempts_of_that_pipeline_alone(empty: Ledger) -> None:
+    for pipeline in ("p-1", "p-2"):
+        empty.add(pipeline, "p", {}, ("prepare",), UP, EMBEDDED)
+        empty.start_attempt(empty.get(pipeline).stages[0])
+        empty.end_attempt(empty.get(pipeline).stages[0].attempts[0], LOST, FAILED, "gone")
+    empty.reopen("p-1", UP, EMBEDDED)
+    assert [empty.get(one).stages[0].attempts[0].state for one in ("p-1", "p-2")] == [STOPPED, LOST]
 
 
 def test_one_of_many_gets_the_lease(empty: Ledger) -> None:
