@@ -132,6 +132,14 @@ class Ledger:
                 values = {"state": stage_state, "message": message, "seconds": seconds}
                 session.execute(update(Stage).where(Stage.id == attempt.stage_id).values(**values))
 
+    def give_up(self, pipeline: str, state: str, why: str) -> None:
+        """Ends a pipeline, and the stage that ran, before its jobs and MLflow runs could be ended: its records stay open."""
+        values = {"state": state, "ended": time.time(), "message": why, "records_open": True}
+        with self._session() as session:
+            session.execute(update(Pipeline).where(Pipeline.id == pipeline).values(**values))
+            running = update(Stage).where(Stage.pipeline_id == pipeline, Stage.state == RUNNING)
+            session.execute(running.values(state=state, message=why))
+
     def reopen(self, pipeline: str, cluster: str, tracking: str) -> None:
         """A pipeline goes on: stages that did not succeed are queued again, finished ones stay."""
         values = {

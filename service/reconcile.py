@@ -21,7 +21,7 @@ from service.home import Home
 from service.job_log import error_in
 from service.ledger import Ledger
 from service.mlflow_runs import PARENT, Runs, TrackingAway
-from service.ray_jobs import RayJobs
+from service.ray_jobs import ClusterAway, RayJobs
 from service.tables import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, STOPPED, SUCCEEDED, Attempt, Pipeline, Stage
 from service.working_dir import clean_copy, code_digest
 
@@ -47,6 +47,8 @@ class Reconciler:
 
     def advance(self, pipeline: Pipeline, endpoint: Endpoint, jobs: RayJobs, runs: Runs) -> None:
         """Takes every step that can be taken now; returns while a job runs. Raises ClusterAway, TrackingAway, and what `hold` raises."""
+        if pipeline.state in ENDED and not self._jobs_ended(pipeline, jobs):  # before MLflow is asked: it may be away for long
+            return
         experiment = runs.experiment(summary.experiment_of(pipeline))
         self._ensure_parent(pipeline, endpoint, runs, experiment)
         if pipeline.state in ENDED:
@@ -106,6 +108,8 @@ class Reconciler:
             fresh = next(one for one in self.ledger.get(pipeline.id).stages if one.id == stage.id)
             attempt = _open(fresh)
             assert attempt is not None
+        elif stage.state != RUNNING:  # the pipeline was given up and reopened while this job ran on
+            self.ledger.set_stage(stage.id, state=RUNNING)
         if attempt.state == QUEUED:
             self._submit(pipeline, stage, attempt, run, endpoint, jobs, runs)
         job = jobs.job(attempt.job_id)
@@ -187,6 +191,28 @@ class Reconciler:
         self.after("stage run closed")
         self.ledger.end_attempt(attempt, STOPPED if state == CANCELLED else state, state, message)
         self.after("stage closed")
+
+    def _jobs_ended(self, pipeline: Pipeline, jobs: RayJobs) -> bool:
+        """Stops what a pipeline that was given up still runs; whether nothing of it runs any more.
+
+        A cluster that is away is not waited for: an attempt that was not seen to end stays open, for `reopen` to find its job again,
+        as does one whose job succeeded after all.
+        """
+        for stage in pipeline.stages:
+            attempt = _open(stage)
+            if attempt is None:
+                continue
+            self.hold()
+            try:
+                job = jobs.job(attempt.job_id)
+                if job is not None and job.status not in ray_jobs.TERMINAL:
+                    jobs.stop(attempt.job_id)
+                    return False  # asked again at each look until it has ended
+            except ClusterAway:
+                continue
+            if job is None or job.status != ray_jobs.SUCCEEDED:
+                self.ledger.end_attempt(attempt, STOPPED, None, "its pipeline had ended")
+        return True
 
     def _cancel(self, pipeline: Pipeline, jobs: RayJobs, runs: Runs, experiment: str) -> None:
         for stage in pipeline.stages:

@@ -32,6 +32,7 @@ SHARED = "shared"  # the lease of all pipelines on shared clusters; a `run` with
 # Longer than a step takes. One that hangs longer may meet another submitter: job ids are unique and a run in no row is closed.
 LEASE_S = 60.0
 PATIENCE_S = 90.0  # a cluster may stay away this long before its pipelines fail
+CLOSING_S = 600.0  # between two tries to close an ended pipeline's records: each waits for an MLflow that is away, and so do all others
 AT_ONCE = 2  # pipelines that run on a cluster together: every driver holds torch in memory
 
 _log = logging.getLogger("adacrossnet.submitter")
@@ -55,6 +56,7 @@ class Submitter:
         self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after)
         self._clients: dict[Endpoint, tuple[RayJobs, Runs]] = {}
         self._away: dict[str, float] = {}  # pipeline -> since when its cluster does not answer
+        self._closing: dict[str, float] = {}  # ended pipeline -> when closing its records is tried again
 
     def tick(self) -> bool:
         """Advances each pipeline as far as it goes now. False, and nothing done, while another submitter holds the lease."""
@@ -65,7 +67,7 @@ class Submitter:
             pipelines = [self.ledger.get(self.only), *(one for one in pipelines if one.cluster == PRIVATE and one.id != self.only)]
         busy = Counter(one.cluster for one in pipelines if _started(one))
         for pipeline in pipelines:
-            if pipeline.state in ENDED and not pipeline.records_open:
+            if pipeline.state in ENDED and not (pipeline.records_open and time.monotonic() >= self._closing.get(pipeline.id, 0.0)):
                 continue
             if not self._admitted(pipeline, busy):
                 continue
@@ -124,13 +126,17 @@ class Submitter:
             self._put_off(pipeline, str(error))
 
     def _put_off(self, pipeline: Pipeline, why: str, error: Exception | None = None) -> None:
-        """The pipeline is tried again in the next round, and given up when that has not helped for long."""
+        """The pipeline is tried again in the next round, and given up when that has not helped for long; an ended one can wait."""
+        if pipeline.state in ENDED:
+            self._closing[pipeline.id] = time.monotonic() + CLOSING_S
         first = pipeline.id not in self._away
         since = self._away.setdefault(pipeline.id, time.monotonic())
         _log.warning("%s: %s", pipeline.id, why, exc_info=error if first else None)
-        if time.monotonic() - since > self.patience and pipeline.state not in ENDED:
+        if pipeline.state in ENDED:
+            return
+        if time.monotonic() - since > self.patience:
             self.give_up(pipeline, why)
-        elif pipeline.state not in ENDED:
+        else:
             self.ledger.set_pipeline(pipeline.id, message=why)
 
     def close_abandoned(self) -> None:
@@ -140,12 +146,11 @@ class Submitter:
                 self.give_up(pipeline, "the command that ran it was killed")
 
     def give_up(self, pipeline: Pipeline, why: str) -> None:
-        """Ends a pipeline whose cluster is gone; its MLflow runs are closed when MLflow is seen again."""
+        """Ends a pipeline whose cluster or MLflow is gone; its job is stopped and its MLflow runs closed when they are seen again."""
         self._away.pop(pipeline.id, None)
-        if pipeline.state in ENDED:
-            return
-        state = CANCELLED if pipeline.cancel_requested else FAILED
-        self.ledger.set_pipeline(pipeline.id, state=state, ended=time.time(), message=why, records_open=True)
+        self._closing.pop(pipeline.id, None)
+        if pipeline.state not in ENDED:
+            self.ledger.give_up(pipeline.id, CANCELLED if pipeline.cancel_requested else FAILED, why)
 
 
 def _started(pipeline: Pipeline) -> bool:

@@ -19,7 +19,7 @@ from service.mlflow_runs import Runs
 from service.reconcile import STEPS
 from service.session import Hold
 from service.submitter import SHARED, Submitter, living_holder
-from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, QUEUED, RUNNING, SUCCEEDED, UP
+from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, QUEUED, RUNNING, STOPPED, SUCCEEDED, UP
 from tests.service.conftest import environment, ran, until_ended
 
 
@@ -182,6 +182,62 @@ def test_a_cluster_that_went_away_fails_the_pipeline_after_a_while_and_its_recor
         impatient.tick()
         row = ledger.get(pipeline)
         assert not row.records_open
-        assert [runs.status(str(run)) for run in (row.run_id, row.stages[0].run_id)] == ["FAILED", "KILLED"]
+        assert [runs.status(str(run)) for run in (row.run_id, row.stages[0].run_id)] == ["FAILED", "FAILED"]
     finally:
         impatient.release()
+
+
+def test_the_job_of_a_pipeline_that_was_given_up_is_stopped_while_mlflow_is_away_and_reopening_starts_another(
+    ledger: Ledger, home: Home, add: Callable[..., str], runs: Runs, shared: tuple[Home, LocalCluster]
+) -> None:
+    pipeline = add("pretrain", epochs=60)
+    submitter = Submitter(ledger, home)
+    endpoint = resolve(UP, EMBEDDED, home)
+    assert endpoint is not None
+    try:
+        while ran(ledger.get(pipeline)) != ["pretrain"]:
+            submitter.tick()
+            time.sleep(0.1)
+        ledger.set_pipeline(pipeline, tracking="http://127.0.0.1:9")  # nobody listens there
+        submitter.give_up(ledger.get(pipeline), "MLflow does not answer")
+        stage = ledger.get(pipeline).stages[0]
+        assert (stage.state, stage.message) == (FAILED, "MLflow does not answer")
+        until = time.monotonic() + 60
+        while ledger.get(pipeline).stages[0].attempts[0].state == RUNNING and time.monotonic() < until:
+            submitter.tick()
+            time.sleep(0.1)
+        job = submitter.clients(endpoint)[0].job(f"{pipeline}-pretrain-1")
+        assert job is not None
+        assert (job.status, ledger.get(pipeline).records_open) == ("STOPPED", True)
+        begun = time.monotonic()
+        submitter.tick()
+        assert time.monotonic() - begun < 1, "an MLflow that is away is not asked in every round"
+
+        ledger.set_pipeline(pipeline, tracking=EMBEDDED)
+        Submitter(ledger, home).tick()
+        row = ledger.get(pipeline)
+        assert (row.state, row.records_open, row.message) == (FAILED, False, "MLflow does not answer")
+        assert [runs.status(str(run)) for run in (row.run_id, row.stages[0].run_id)] == ["FAILED", "FAILED"]
+        ledger.set_pipeline(pipeline, config={**row.config, "pretrain": {**row.config["pretrain"], "epochs": 1}})
+        reopen(row, Hold(Target(UP, EMBEDDED), endpoint, None), ledger, home)
+        row = until_ended(submitter, pipeline)
+        assert (row.state, [one.state for one in row.stages[0].attempts]) == (SUCCEEDED, [STOPPED, SUCCEEDED])
+    finally:
+        submitter.release()
+
+
+def test_a_job_that_ended_well_after_its_pipeline_was_given_up_is_taken_when_that_is_reopened(
+    submitter: Submitter, ledger: Ledger, home: Home, add: Callable[..., str]
+) -> None:
+    pipeline = add("pretrain", epochs=1)
+    endpoint = resolve(UP, EMBEDDED, home)
+    assert endpoint is not None
+    submitter.tick()
+    jobs = submitter.clients(endpoint)[0]
+    submitter.give_up(ledger.get(pipeline), "the cluster does not answer")
+    while (job := jobs.job(f"{pipeline}-pretrain-1")) is None or job.status != "SUCCEEDED":
+        time.sleep(0.1)
+    submitter.tick()
+    reopen(ledger.get(pipeline), Hold(Target(UP, EMBEDDED), endpoint, None), ledger, home)
+    row = until_ended(submitter, pipeline)
+    assert (row.state, [one.state for one in row.stages[0].attempts], ran(row)) == (SUCCEEDED, [SUCCEEDED], ["pretrain"])
