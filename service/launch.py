@@ -11,7 +11,7 @@ from jobs.config import STAGES
 from jobs.config import Pipeline as Config
 from service import summary
 from service.display import Display
-from service.endpoints import Endpoint, Target
+from service.endpoints import Endpoint, Target, resolve
 from service.follow import follow
 from service.home import Home, project_tree
 from service.ledger import Ledger, new_id
@@ -99,13 +99,20 @@ def _interrupted(submitter: Submitter, pipeline_id: str) -> Interrupted:
 def reopen(pipeline: Pipeline, held: Hold, ledger: Ledger, home: Home) -> None:
     """Makes an ended or interrupted pipeline go on where it stands, with the same MLflow runs.
 
-    Raises ValueError when it succeeded, is being carried by another process, or has its records in another MLflow.
+    Raises ValueError when it succeeded, is being carried by another process, runs on another cluster, or has its records in another MLflow.
     """
     if pipeline.state == SUCCEEDED:
         raise ValueError(f"{pipeline.id} has succeeded; `adacrossnet show {pipeline.id}` shows it, `adacrossnet reproduce` runs it again")
     shared = pipeline.cluster != PRIVATE
     if pipeline.state not in ENDED and not shared and living_holder(ledger, pipeline.id) is not None:
         raise ValueError(f"{pipeline.id} is being run by another command: `adacrossnet show {pipeline.id}`")
+    moved = shared and pipeline.cluster != held.target.cluster
+    if pipeline.state not in ENDED and moved and resolve(pipeline.cluster, pipeline.tracking, home) is not None:
+        where = "the cluster of `adacrossnet up`" if pipeline.cluster == UP else pipeline.cluster
+        follow_it = "unset RAY_ADDRESS" if pipeline.cluster == UP else "set RAY_ADDRESS to it"
+        raise ValueError(  # there its job would go on, and two would write the same storage
+            f"{pipeline.id} runs on {where}: {follow_it} to follow it, or `adacrossnet cancel {pipeline.id}` first"
+        )
     if pipeline.run_id is not None:
         client = Submitter(ledger, home, own=held.own).clients(held.endpoint)[1]
         try:
@@ -115,7 +122,7 @@ def reopen(pipeline: Pipeline, held: Hold, ledger: Ledger, home: Home) -> None:
                 f"the records of {pipeline.id} are not in the MLflow at {held.endpoint.mlflow} ({error}): "
                 "point MLFLOW_TRACKING_URI to the one that it began with"
             ) from None
-    if pipeline.state in ENDED or not shared or pipeline.cluster != held.target.cluster:
+    if pipeline.state in ENDED or not shared or moved:
         ledger.reopen(pipeline.id, held.target.cluster, held.target.tracking)
 
 

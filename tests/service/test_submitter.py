@@ -101,6 +101,22 @@ def test_cancelling_stops_the_job_and_marks_the_runs_killed(
         cancel(row, ledger, home)
 
 
+@pytest.mark.parametrize(("cluster", "way"), [(UP, "unset RAY_ADDRESS"), ("http://head:8265", "set RAY_ADDRESS to it")])
+def test_a_pipeline_that_still_runs_on_a_cluster_is_not_reopened_on_another(
+    cluster: str, way: str, add: Callable[..., str], ledger: Ledger, home: Home
+) -> None:
+    pipeline = add("prepare")
+    ledger.set_pipeline(pipeline, cluster=cluster, state=RUNNING)
+    endpoint = resolve(UP, EMBEDDED, home)
+    assert endpoint is not None
+    try:
+        with pytest.raises(ValueError, match=rf"{pipeline} runs on .*: {way} to follow it, or `adacrossnet cancel {pipeline}` first"):
+            reopen(ledger.get(pipeline), Hold(Target("http://other:8265", EMBEDDED), endpoint, None), ledger, home)
+        assert ledger.get(pipeline).cluster == cluster
+    finally:
+        ledger.set_pipeline(pipeline, state=CANCELLED)
+
+
 def test_two_submitters_at_once_make_one_job_a_stage(
     add: Callable[..., str], ledger: Ledger, home: Home, runs: Runs, tmp_path: Path
 ) -> None:
