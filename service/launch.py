@@ -16,7 +16,6 @@ from service.follow import follow
 from service.home import Home, project_tree
 from service.ledger import Ledger, new_id
 from service.preflight import check_cluster, check_local
-from service.ray_jobs import ClusterAway
 from service.session import Hold, Interrupted
 from service.submitter import SHARED, Submitter, living_holder
 from service.tables import CANCELLED, ENDED, PRIVATE, SUCCEEDED, UP, Pipeline
@@ -136,12 +135,13 @@ def cancel(pipeline: Pipeline, ledger: Ledger, home: Home, seconds: float = 60.0
         submitter.give_up(ledger.get(pipeline.id), "cancelled on request after its command was killed")
     until = time.monotonic() + seconds
     try:
-        while (now := ledger.get(pipeline.id)).state not in ENDED and time.monotonic() < until:
+        while ledger.get(pipeline.id).state not in ENDED and time.monotonic() < until:
             if pipeline.cluster != PRIVATE:
                 submitter.tick()
             time.sleep(0.3)
-    except ClusterAway as error:
-        submitter.give_up(now, str(error))
     finally:
         submitter.release()
+    now = ledger.get(pipeline.id)
+    if now.state not in ENDED and pipeline.cluster != PRIVATE and living_holder(ledger, SHARED) is None:
+        submitter.give_up(now, "cancelled on request; its cluster did not answer")
     return ledger.get(pipeline.id)

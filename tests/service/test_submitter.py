@@ -101,6 +101,19 @@ def test_cancelling_stops_the_job_and_marks_the_runs_killed(
         cancel(row, ledger, home)
 
 
+def test_a_pipeline_whose_cluster_is_gone_is_cancelled_all_the_same_unless_a_submitter_lives(
+    add: Callable[..., str], ledger: Ledger, home: Home
+) -> None:
+    pipeline = add("prepare")
+    ledger.set_pipeline(pipeline, cluster="http://127.0.0.1:9", state=RUNNING)  # nobody listens there
+    ledger.start_attempt(ledger.get(pipeline).stages[0])
+    assert ledger.acquire(SHARED, "elsewhere:boot:1:1", 60)
+    assert cancel(ledger.get(pipeline), ledger, home, seconds=0.5).state == RUNNING, "the other one goes on trying"
+    ledger.release(SHARED, "elsewhere:boot:1:1")
+    row = cancel(ledger.get(pipeline), ledger, home, seconds=0.5)
+    assert (row.state, row.message) == (CANCELLED, "cancelled on request; its cluster did not answer")
+
+
 @pytest.mark.parametrize(("cluster", "way"), [(UP, "unset RAY_ADDRESS"), ("http://head:8265", "set RAY_ADDRESS to it")])
 def test_a_pipeline_that_still_runs_on_a_cluster_is_not_reopened_on_another(
     cluster: str, way: str, add: Callable[..., str], ledger: Ledger, home: Home
