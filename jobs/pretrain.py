@@ -169,7 +169,7 @@ def train_worker(shared: dict[str, str]) -> None:
             # A name of its own each time: after a fallback to an older checkpoint the same epoch is written again.
             name = f"epoch-{metrics['epoch']:05d}-{uuid.uuid4().hex[:8]}"
             if validated:
-                wait_for_validations(run_folder, waiting)
+                wait_for_validations(run_folder, waiting, say)
                 waiting.append(metrics["epoch"])
             ray.train.report(metrics, checkpoint=Checkpoint(str(folder)), checkpoint_dir_name=name, validation=validated)
         finally:

@@ -23,12 +23,13 @@ class Unfit(ValueError):
 
 
 def check_fits(config: Config, nodes: list[dict[str, float]], where: str) -> None:
-    """Raises Unfit when the workers never find room on these nodes (a worker does not span nodes), however long one waits."""
+    """Raises Unfit when the workers (none spans nodes), with the validation beside them, never find room, however long one waits."""
     asked = config.cluster
     wish = {"CPU": asked.cpus_per_worker, "GPU": asked.gpus_per_worker}
     needs = {kind: amount for kind, amount in wish.items() if amount > 0}
     room = _room(needs, nodes)
     if room >= asked.workers:
+        _check_validator(config, needs, nodes, where)
         return
     wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
     have = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}" for kind in needs)
@@ -38,6 +39,25 @@ def check_fits(config: Config, nodes: list[dict[str, float]], where: str) -> Non
     raise Unfit(
         f"the pipeline asks for {asked.workers} worker{'s'[: asked.workers != 1]} x {wanted}; "
         f"{where} has {have} on {len(nodes)} node{'s'[: len(nodes) != 1]}, room for {room}: {advice}"
+    )
+
+
+def _check_validator(config: Config, needs: dict[str, float], nodes: list[dict[str, float]], where: str) -> None:
+    """Raises Unfit when no node can keep the validator's share of a GPU free: training would wait for it without end."""
+    share = config.cluster.validator_gpus
+    if not share:
+        return
+    room = 0  # for workers, where the validator has the best place
+    for number, node in enumerate(nodes):
+        if (has := node.get("GPU", 0.0)) >= share:
+            room = max(room, _room(needs, [*nodes[:number], {**node, "GPU": has - share}, *nodes[number + 1 :]]))
+    if room >= config.cluster.workers:
+        return
+    fewer = f"--set cluster.workers={room}, or " if room else ""
+    raise Unfit(
+        f"cluster.validator_gpus asks for {share:g} GPU beside the workers, and {where} has "
+        f"{sum(node.get('GPU', 0) for node in nodes):g} GPU on {len(nodes)} node{'s'[: len(nodes) != 1]}, room for {room} of "
+        f"{config.cluster.workers} workers with it: {fewer}--set cluster.validator_gpus=0 for a validation on the CPU"
     )
 
 

@@ -45,7 +45,7 @@ def hold(config: Config, home: Home, console: Console) -> Iterator[Hold]:
         own = None
         if target.cluster == PRIVATE:
             cpus = len(os.sched_getaffinity(0))
-            if config.cluster.gpus_per_worker == 0:  # GPUs are counted by Ray, once it runs
+            if not (config.cluster.gpus_per_worker or config.cluster.validator_gpus):  # GPUs are counted by Ray, once it runs
                 check_fits(config, [{"CPU": float(cpus)}], "this machine, where the embedded cluster starts,")
             with console.status("starting Ray and MLflow on this machine") if console.is_terminal else _said(console):
                 own = start_cluster(home.path, survives=False, cpus=cpus, mlflow=target.tracking == EMBEDDED)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,18 @@ def validation_over(run_folder: Path, epoch: int) -> None:
     os.replace(temporary, run_folder / VALIDATED)
 
 
-def wait_for_validations(run_folder: Path, asked: list[int]) -> None:
-    """Returns when fewer than MOST_WAITING of the validations `asked` for (epochs) are still open."""
-    start = time.monotonic()
+def wait_for_validations(run_folder: Path, asked: list[int], say: Callable[[str], None]) -> None:
+    """Returns when fewer than MOST_WAITING of the validations `asked` for (epochs) are still open; says once that it waits."""
+    start, said = time.monotonic(), False
     while time.monotonic() - start < WAIT_S:
         path = run_folder / VALIDATED
         done = json.loads(path.read_text())["epoch"] if path.exists() else 0
-        if sum(epoch > done for epoch in asked) < MOST_WAITING:
+        waiting = [epoch for epoch in asked if epoch > done]
+        if len(waiting) < MOST_WAITING:
             return
+        if not said:
+            say(f"waiting for the validation of epoch {waiting[0]}: it takes longer than training; pretrain.validate_every makes it rarer")
+            said = True
         time.sleep(0.2)
 
 

@@ -18,8 +18,8 @@ from service.ray_jobs import ClusterAway, Job
 from service.tables import EMBEDDED, PRIVATE, UP
 
 
-def _asking(workers: int, cpus: float = 1.0, gpus: float = 0.0) -> Config:
-    cluster = {"workers": workers, "cpus_per_worker": cpus, "gpus_per_worker": gpus}
+def _asking(workers: int, cpus: float = 1.0, gpus: float = 0.0, validator: float = 0.0) -> Config:
+    cluster = {"workers": workers, "cpus_per_worker": cpus, "gpus_per_worker": gpus, "validator_gpus": validator}
     return check({"data": {"kind": "synthetic"}, "cluster": cluster}, "test")
 
 
@@ -33,6 +33,12 @@ def _asking(workers: int, cpus: float = 1.0, gpus: float = 0.0) -> Config:
         (_asking(2, cpus=2), [{"CPU": 2.0}, {"CPU": 2.0}], True),
         (_asking(1, gpus=1), [{"CPU": 8.0}], False),
         (_asking(2, gpus=1), [{"CPU": 8.0, "GPU": 2.0}], True),
+        (_asking(2, gpus=1, validator=0.5), [{"CPU": 8.0, "GPU": 2.0}], False),  # the workers hold both
+        (_asking(2, gpus=1, validator=0.5), [{"CPU": 8.0, "GPU": 1.0}] * 3, True),
+        (_asking(2, gpus=1, validator=1.0), [{"CPU": 1.0, "GPU": 2.0}, {"CPU": 1.0, "GPU": 1.0}], True),
+        (_asking(2, gpus=0.4, validator=0.2), [{"CPU": 8.0, "GPU": 1.0}], True),
+        (_asking(2, validator=0.5), [{"CPU": 8.0}], False),  # workers on the CPU, and no GPU for it
+        (_asking(2, validator=0.5), [{"CPU": 8.0}, {"CPU": 0.0, "GPU": 1.0}], True),
     ],
 )
 def test_workers_fit_where_every_one_finds_its_bundle_on_a_node(config: Config, nodes: list[dict[str, float]], fits: bool) -> None:
@@ -46,6 +52,19 @@ def test_workers_fit_where_every_one_finds_its_bundle_on_a_node(config: Config, 
 def test_the_message_says_what_was_asked_what_is_there_and_what_to_change() -> None:
     with pytest.raises(Unfit, match=r"asks for 8 workers x 1 CPU; the cluster has 2 CPU on 1 node, room for 2: .*--set cluster.workers=2"):
         check_fits(_asking(8), [{"CPU": 2.0}], "the cluster")
+
+
+@pytest.mark.parametrize(
+    ("config", "room"), [(_asking(2, gpus=1, validator=0.5), 1), (_asking(1, gpus=2, validator=1.0), 0)]
+)
+def test_a_validator_without_a_gpu_is_said_with_what_helps(config: Config, room: int) -> None:
+    with pytest.raises(Unfit, match=rf"cluster.validator_gpus asks for .*2 GPU on 1 node, room for {room} of") as refused:
+        check_fits(config, [{"CPU": 8.0, "GPU": 2.0}], "the cluster")
+    assert ("--set cluster.workers=1, or" in str(refused.value)) == bool(room)
+    values = config.model_dump()
+    for changed in ({"workers": room} if room else {}, {"validator_gpus": 0.0}):
+        if changed:
+            check_fits(check({**values, "cluster": {**values["cluster"], **changed}}, "test"), [{"CPU": 8.0, "GPU": 2.0}], "it")
 
 
 @pytest.mark.parametrize(

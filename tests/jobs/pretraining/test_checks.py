@@ -58,13 +58,15 @@ def test_pretraining_never_sees_the_held_out_shapes_of_the_probe(tmp_path: Path)
 
 
 def test_training_waits_while_too_many_checkpoints_wait_for_validation(tmp_path: Path) -> None:
-    wait_for_validations(tmp_path, list(range(1, MOST_WAITING)))  # fewer than may wait: at once
+    said: list[str] = []
+    wait_for_validations(tmp_path, list(range(1, MOST_WAITING)), said.append)  # fewer than may wait: at once
     asked = list(range(1, MOST_WAITING + 1))
-    waiting = threading.Thread(target=wait_for_validations, args=(tmp_path, asked))
+    waiting = threading.Thread(target=wait_for_validations, args=(tmp_path, asked, said.append))
     waiting.start()
     time.sleep(0.5)
     assert waiting.is_alive()
     validation_over(tmp_path, 1)
     waiting.join(timeout=5)
     assert not waiting.is_alive()
+    assert [line.partition(":")[0] for line in said] == ["waiting for the validation of epoch 1"]
     assert json.loads((tmp_path / VALIDATED).read_text()) == {"epoch": 1}
