@@ -65,7 +65,7 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
     """Runs a stage job from its environment and ends its MLflow run as the work ended.
 
     A ValueError or FloatingPointError that this project raises is the user's to mend: its message alone is shown. Anything else comes
-    with its traceback.
+    with its traceback and the name of its type.
     """
     _own_tree_or_exit()
     stage = _stage_from_environment(name)
@@ -76,8 +76,9 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
         cause = _root(error)
         if not _written_for_people(cause):
             traceback.print_exception(error)
-        print(f"{name}: error: {cause}", flush=True)
-        stage.client.set_tag(stage.run_id, "error", str(cause)[:4000])
+        said = _said(cause)
+        print(f"{name}: error: {said}\n", flush=True)  # the blank line ends it: what comes with the exit is no part of it
+        stage.client.set_tag(stage.run_id, "error", said[:4000])
         stage.client.set_terminated(stage.run_id, "FAILED")
         sys.exit(1)
     stage.client.set_terminated(stage.run_id, "FINISHED")
@@ -111,6 +112,12 @@ def _written_for_people(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     ours = str(Path(jobs.__file__).resolve().parent)
     return isinstance(error, (ValueError, FloatingPointError)) and bool(frames) and frames[-1].filename.startswith(ours)
+
+
+def _said(error: BaseException) -> str:
+    """The message, after the type's name unless it is written for people; from a worker, where the traceback is lost, by its type alone."""
+    plain = isinstance(error, (ValueError, FloatingPointError)) if error.__traceback__ is None else _written_for_people(error)
+    return str(error) if plain and str(error) else f"{type(error).__name__}: {error}"
 
 
 def _root(error: BaseException) -> BaseException:

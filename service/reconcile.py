@@ -183,7 +183,7 @@ class Reconciler:
             return None
         if job.status == ray_jobs.STOPPED:
             return "its job was stopped"
-        return error_in(log) or (job.message or "no reason given").splitlines()[0]
+        return error_in(log, stage.name) or (job.message or "no reason given").splitlines()[0]
 
     def _end(self, stage: Stage, attempt: Attempt, run: str | None, state: str, message: str | None, runs: Runs) -> None:
         if run is not None:

@@ -1,10 +1,14 @@
-"""Metrics are logged once a step, whatever was logged before a resume. MLflow's own store, no server."""
+"""Metrics are logged once a step, whatever was logged before a resume; a stage that fails says why. MLflow's own store, no server."""
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from jobs.tracking import MetricLog, curves, log_once
+from jobs.config import check, check_data, names
+from jobs.tracking import MetricLog, Stage, curves, log_once, run_stage
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -43,3 +47,32 @@ def test_a_single_point_is_logged_once(run: tuple[MlflowClient, str]) -> None:
     log_once(client, run_id, "val/score", 0.6, 12)
     steps, values = curves(client, run_id, ("val/score",))["val/score"]
     assert (steps.tolist(), values.tolist()) == ([6, 12], [0.5, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (lambda stage: check_data({"kind": "meshes"}, "data"), "data: source: is required and not given"),  # ours: for people
+        (lambda stage: int("many"), "ValueError: invalid literal for int() with base 10: 'many'"),  # a library's: a bug of ours
+        (lambda stage: [][0], "IndexError: list index out of range"),
+    ],
+)
+def test_a_stage_that_fails_ends_with_its_error_and_its_type_unless_it_is_written_for_people(
+    work: Callable[[Stage], None],
+    said: str,
+    run: tuple[MlflowClient, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client, run_id = run
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv(names.ENV_CONFIG, check({"data": {"kind": "synthetic"}}, "test").to_json())
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    with pytest.raises(SystemExit):
+        run_stage("prepare", work)
+    out, err = capsys.readouterr()
+    assert out == f"prepare: error: {said}\n\n"
+    assert ("Traceback" in err) == (said.partition(":")[0] in ("ValueError", "IndexError"))
+    ended = client.get_run(run_id)
+    assert (ended.data.tags["error"], ended.info.status) == (said, "FAILED")

@@ -28,17 +28,29 @@ def test_the_latest_progress_line_is_the_stages_own() -> None:
 
 
 def test_the_error_is_its_message_with_its_further_lines() -> None:
-    assert error_in(_TRACE) == "batch is 32, the dataset has 8 shapes\nlower pretrain.batch"
+    assert error_in(_TRACE, "pretrain") == "batch is 32, the dataset has 8 shapes\nlower pretrain.batch"
 
 
 def test_of_several_errors_the_last_counts_and_an_unplain_kind_is_named() -> None:
     log = f"{_TRACE}\nDuring handling of the above exception, another exception occurred:\n\nray.exceptions.ActorDiedError: it died\n"
-    assert error_in(log) == "ActorDiedError: it died"
+    assert error_in(log, "pretrain") == "ActorDiedError: it died"
+
+
+def test_what_the_stage_says_last_counts_before_an_error_that_it_recovered_from_and_keeps_its_lines() -> None:
+    faults = "/data is damaged:\n  shard-00000.arrow: its checksum is not the manifest's\n  index.arrow: missing"
+    log = f"pretrain: error: of a try before\n{_TRACE}pretrain: epoch 2/3\npretrain: error: {faults}\n\nTypeError: at exit\n"
+    assert error_in(log, "pretrain") == faults
+    assert error_in(log, "prepare") == "TypeError: at exit"
+
+
+def test_a_message_without_end_is_cut() -> None:
+    log = "prepare: error: many\n" + "".join(f"fault {number}\n" for number in range(50))
+    assert error_in(log, "prepare").splitlines() == ["many", *(f"fault {number}" for number in range(8))]
 
 
 def test_without_an_exception_the_last_line_is_the_error() -> None:
-    assert error_in("one\ntwo\n\n") == "two"
-    assert error_in("") == ""
+    assert error_in("one\ntwo\n\n", "prepare") == "two"
+    assert error_in("", "prepare") == ""
 
 
 def test_the_last_lines_are_clean() -> None:
