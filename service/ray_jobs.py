@@ -39,7 +39,7 @@ class RayJobs:
 
     def job(self, job_id: str) -> Job | None:
         """The job, or none when the server does not know it."""
-        response = self._call("GET", f"/api/jobs/{job_id}", missing=True)
+        response = self._call("GET", f"/api/jobs/{job_id}", job_id)
         if response is None:
             return None
         value = response.json()
@@ -63,11 +63,11 @@ class RayJobs:
 
     def stop(self, job_id: str) -> None:
         """Asks the job to stop; nothing happens when it has ended."""
-        self._call("POST", f"/api/jobs/{job_id}/stop", missing=True)
+        self._call("POST", f"/api/jobs/{job_id}/stop", job_id)
 
     def logs(self, job_id: str) -> str:
         """Everything the job printed so far; '' when the server does not know it."""
-        response = self._call("GET", f"/api/jobs/{job_id}/logs", missing=True)
+        response = self._call("GET", f"/api/jobs/{job_id}/logs", job_id)
         return "" if response is None else str(response.json()["logs"])
 
     def nodes(self) -> list[dict[str, float]]:
@@ -88,12 +88,14 @@ class RayJobs:
         types = (status.get("autoscalerReport") or {}).get("activeNodes") or {}
         return any(not _UNNAMED.fullmatch(name) for name in types)
 
-    def _call(self, method: str, path: str, missing: bool = False) -> requests.Response | None:
+    def _call(self, method: str, path: str, job_id: str | None = None) -> requests.Response | None:
+        """The answer; none when the job server itself says that it does not know `job_id`."""
         try:
             response = requests.request(method, self.address + path, headers=self._headers, timeout=_TIMEOUT_S)
         except requests.RequestException as error:
             raise ClusterAway(f"the cluster at {self.address} does not answer ({type(error).__name__}): is its head still up?") from None
-        if missing and response.status_code == 404:
+        # Ray's own words: the 404 of a proxy whose head is away must not start a second job of the same stage.
+        if job_id is not None and response.status_code == 404 and f"Job {job_id} does not exist" in response.text:
             return None
         if response.status_code in (401, 403):
             raise ClusterAway(
