@@ -27,10 +27,10 @@ def register(stage: Stage) -> None:
     if found:
         version = found[0].version
     else:
-        tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: stage.code_digest}
-        version = client.create_model_version(
-            name, source=f"models:/{model_id}", run_id=stage.stage_runs["pretrain"], tags=tags, model_id=model_id
-        ).version
+        trained = stage.stage_runs["pretrain"]
+        code = client.get_run(trained).data.tags[names.TAG_CODE]  # of the tree that trained it: this job's may have been edited since
+        tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: code}
+        version = client.create_model_version(name, source=f"models:/{model_id}", run_id=trained, tags=tags, model_id=model_id).version
     for key, value in _tags(evaluation).items():
         client.set_model_version_tag(name, version, key, value)
     try:
