@@ -32,17 +32,29 @@ class Endpoint:
 def choose(config: Config, home: Home) -> Target:
     """RAY_ADDRESS and MLFLOW_TRACKING_URI, else the config's, else the cluster of `up`, else one of the command's own.
 
-    Raises ValueError for addresses that cannot work.
+    Raises ValueError for addresses that cannot work, or that a ledger shared by several machines needs and that are not given.
     """
-    ray = os.environ.get("RAY_ADDRESS") or config.cluster.address
-    mlflow = os.environ.get("MLFLOW_TRACKING_URI") or config.tracking.uri
+    given = {
+        "RAY_ADDRESS": os.environ.get("RAY_ADDRESS"), "cluster.address": config.cluster.address,
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI"), "tracking.uri": config.tracking.uri,
+    }  # fmt: skip
+    for name, url in given.items():
+        if url:
+            _refuse_credentials(url, name)  # also in an address that another one goes before: the whole config is on record
+    ray = given["RAY_ADDRESS"] or given["cluster.address"]
+    mlflow = given["MLFLOW_TRACKING_URI"] or given["tracking.uri"]
+    if home.shared_ledger and not (ray and mlflow):
+        raise ValueError(
+            "ADACROSSNET_LEDGER names a ledger that several machines can share, and servers that this machine starts are not known to "
+            "the others: set RAY_ADDRESS and MLFLOW_TRACKING_URI (or cluster.address and tracking.uri), or unset ADACROSSNET_LEDGER"
+        )
     if mlflow:
-        _check(mlflow, "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "tracking.uri", "an MLflow server, http://host:5000")
+        _check(mlflow, "MLFLOW_TRACKING_URI" if given["MLFLOW_TRACKING_URI"] else "tracking.uri", "an MLflow server, http://host:5000")
     shared = find_cluster(home.path)
     if shared is not None and not (shared.owner == UP and shared.alive()):
         shared = None
     if ray:
-        name = "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "cluster.address"
+        name = "RAY_ADDRESS" if given["RAY_ADDRESS"] else "cluster.address"
         _check(ray, name, "a Ray job server, http://host:8265")
         local = urlsplit(ray).hostname in ("127.0.0.1", "localhost", "::1")
         if not mlflow and not (local and shared is not None and shared.tracking_uri):
@@ -95,6 +107,10 @@ def _check(url: str, name: str, kind: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{name} is {url!r}: it must be the URL of {kind}")
+
+
+def _refuse_credentials(url: str, name: str) -> None:
+    parts = urlsplit(url)
     if parts.username or parts.password:
         raise ValueError(
             f"{name} holds credentials, which every job's description would show: take them out; "

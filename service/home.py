@@ -22,6 +22,11 @@ class Home:
         """SQLAlchemy's URL of the ledger; ADACROSSNET_LEDGER overrides it."""
         return os.environ.get("ADACROSSNET_LEDGER") or f"sqlite:///{self.path / 'ledger.sqlite'}"
 
+    @property
+    def shared_ledger(self) -> bool:
+        """Whether the ledger may serve several machines: any database but SQLite's file."""
+        return not self.ledger_url.startswith("sqlite")
+
     def results(self, pipeline: str) -> Path:
         """The folder of a pipeline's summary, pictures and logs."""
         return self.path / "pipelines" / pipeline

@@ -74,5 +74,5 @@ class Lease(Table):
 
     __tablename__ = "lease"
     scope: Mapped[str] = mapped_column(String(100), primary_key=True)
-    holder: Mapped[str] = mapped_column(String(100))
+    holder: Mapped[str] = mapped_column(String(300))  # the process: a host's name has up to 253 characters
     expires: Mapped[float]

@@ -187,7 +187,31 @@ def test_addresses_come_from_the_environment_then_the_config_then_up_then_an_own
         choose(given, home)
 
 
-def test_a_tracking_address_with_a_password_is_refused(home: Home, config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@tracking:5000")
-    with pytest.raises(ValueError, match="holds credentials"):
+@pytest.mark.parametrize("name", ["RAY_ADDRESS", "cluster.address", "MLFLOW_TRACKING_URI", "tracking.uri"])
+@pytest.mark.parametrize("others", [{}, {"RAY_ADDRESS": "http://head:8265", "MLFLOW_TRACKING_URI": "http://tracking:5000"}])
+def test_an_address_with_a_password_is_refused_also_where_another_one_goes_before_it(
+    name: str, others: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: dict[str, dict[str, str]] = {"data": {"kind": "synthetic"}}
+    section, _, key = name.partition(".")
+    for variable, address in ({**others, name: "http://me:secret@host:5000"} if not key else others).items():
+        monkeypatch.setenv(variable, address)
+    if key:
+        values[section] = {key: "http://me:secret@host:5000"}
+    with pytest.raises(ValueError, match=f"{name} holds credentials") as refused:
+        choose(check(values, "test"), Home(tmp_path))
+    assert "secret" not in str(refused.value)
+
+
+def test_a_ledger_that_machines_share_takes_no_pipeline_for_servers_of_this_machine(
+    config: Callable[..., Config], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADACROSSNET_LEDGER", "postgresql+psycopg://me@database/ledger")
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(ValueError, match=r"ADACROSSNET_LEDGER .*: set RAY_ADDRESS and MLFLOW_TRACKING_URI"):
         choose(config(), home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert choose(config(), home).cluster == "http://head:8265"
+    monkeypatch.setenv("ADACROSSNET_LEDGER", f"sqlite:///{home.path / 'ledger.sqlite'}")
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert choose(config(), home).cluster == UP
