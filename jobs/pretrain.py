@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 import uuid
 from pathlib import Path
@@ -27,7 +28,7 @@ from jobs.config import Pipeline, names
 from jobs.data.loading import check_evaluable, check_trainable
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.pretraining.allocator import keep_freed_memory
-from jobs.pretraining.checkpoint import bytes_needed, facts, usable, validation_over, wait_for_validations
+from jobs.pretraining.checkpoint import bytes_held, bytes_needed, bytes_of_one, facts, usable, validation_over, wait_for_validations
 from jobs.pretraining.loop import Outside, run, steps_an_epoch
 from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.results import leave_results, log_checkpoint
@@ -92,17 +93,30 @@ def run_folder_of(config: Pipeline, pipeline: str) -> Path:
 
 
 def check_space(config: Pipeline, run_folder: Path) -> None:
-    """ValueError when the storage cannot hold the checkpoints of the run."""
-    model = build_model(config.pretrain, config.seed)
-    values = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    needed = bytes_needed(values) / 1e9 + config.cluster.min_free_gb
+    """ValueError when the storage cannot hold the checkpoints of the run beside those that a resumed one has there already."""
     run_folder.mkdir(parents=True, exist_ok=True)
+    needed = max(0, bytes_needed(_model_bytes(config)) - bytes_held(run_folder)) / 1e9 + config.cluster.min_free_gb
     free = shutil.disk_usage(run_folder).free / 1e9
     if free < needed:
         raise ValueError(
             f"{config.cluster.storage} has {free:.1f} GB free and the checkpoints need {needed:.1f} GB "
             f"({config.cluster.min_free_gb:g} GB of it kept free): free some space or set cluster.storage elsewhere"
         )
+
+
+def check_temporary(config: Pipeline) -> None:
+    """ValueError when this process's folder for temporary files, where every checkpoint is written first, cannot hold one."""
+    folder = tempfile.gettempdir()
+    needed, free = bytes_of_one(_model_bytes(config)) / 1e9, shutil.disk_usage(folder).free / 1e9
+    if free < needed:
+        raise ValueError(
+            f"{folder} on {socket.gethostname()} has {free:.2f} GB free and a checkpoint, which is written there first, needs "
+            f"{needed:.2f} GB: free some space, or set TMPDIR to a folder on a larger disk before Ray starts there"
+        )
+
+
+def _model_bytes(config: Pipeline) -> int:
+    return sum(value.numel() * value.element_size() for value in build_model(config.pretrain, config.seed).state_dict().values())
 
 
 def fit(config: Pipeline, stage: Stage) -> None:
@@ -176,6 +190,7 @@ def train_worker(shared: dict[str, str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
     if ranks.rank == 0:
+        check_temporary(config)
         for reason in passed_over:
             say(f"passed over a checkpoint: {reason}")
     outside = Outside(report=report, log=log.log if log else lambda rows: None, say=say)

@@ -138,11 +138,18 @@ def _finish_replacing(run_folder: Path) -> None:
 
 
 def bytes_needed(model_bytes: int) -> int:
-    """Bytes of storage that a run needs at its fullest: the last two, those that wait for validation, one being written, the best twice.
+    """Bytes of storage that a run needs at its fullest: the last two, those that wait for validation, one being written, the best twice."""
+    return (2 + MOST_WAITING + 1 + 2) * bytes_of_one(model_bytes)
 
-    Each holds the model, two moments of Adam, and the encoder once more (counted as a whole model).
-    """
-    return (2 + MOST_WAITING + 1 + 2) * 4 * model_bytes
+
+def bytes_of_one(model_bytes: int) -> int:
+    """Bytes of a checkpoint: the model, two moments of Adam, and the encoder once more (counted as a whole model)."""
+    return 4 * model_bytes
+
+
+def bytes_held(run_folder: Path) -> int:
+    """Bytes that a run's folder holds already."""
+    return sum(path.stat().st_size for path in run_folder.rglob("*") if path.is_file())
 
 
 def _candidates(run_folder: Path, latest: Path | None) -> Iterator[Path]:

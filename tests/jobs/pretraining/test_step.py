@@ -1,12 +1,16 @@
 """A step: what stops it, what accumulates in it, what it costs to ask too much."""
+import shutil
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from jobs.config import Pipeline, check
 from jobs.data.loading import Batch
-from jobs.pretrain import check_space
+from jobs.pretrain import check_space, check_temporary
+from jobs.pretraining.checkpoint import bytes_needed
 from jobs.pretraining.loop import steps_an_epoch
 from jobs.pretraining.ranks import ALONE
 from jobs.pretraining.step import build_model, build_training, train_step
@@ -97,6 +101,25 @@ def test_too_little_disk_for_the_checkpoints_is_said_before_the_start(tmp_path: 
     full = config().model_copy(update={"cluster": config().cluster.model_copy(update={"storage": tmp_path, "min_free_gb": 1e9})})
     with pytest.raises(ValueError, match=r"GB free and the checkpoints need .* GB"):
         check_space(full, tmp_path / "run")
+
+
+def test_a_resumed_run_needs_no_second_room_for_the_checkpoints_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = config().model_copy(update={"cluster": config().cluster.model_copy(update={"storage": tmp_path, "min_free_gb": 0.0})})
+    values = sum(value.numel() * value.element_size() for value in build_model(small.pretrain, small.seed).state_dict().values())
+    needed, held = bytes_needed(values), 1_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=needed - held))
+    with pytest.raises(ValueError, match="the checkpoints need"):
+        check_space(small, tmp_path / "run")
+    (tmp_path / "run" / "epoch-00001").mkdir()
+    (tmp_path / "run" / "epoch-00001" / "state.pt").write_bytes(bytes(held))
+    check_space(small, tmp_path / "run")
+
+
+def test_too_little_room_for_temporary_files_is_said_with_the_variable_that_moves_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_temporary(config())
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100_000))
+    with pytest.raises(ValueError, match=rf"{tempfile.gettempdir()} on .* has 0\.00 GB free and a checkpoint.*set TMPDIR"):
+        check_temporary(config())
 
 
 def test_the_towers_memory_layout_changes_no_loss() -> None:
