@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from jobs.data.items import Item
 from jobs.data.locking import held
 from jobs.data.prepared import check_shards
 from jobs.data.tables import SOURCES
+from jobs.data.times import remember_times, rewritten
 from jobs.show import contact_sheet
 from jobs.tracking import Stage, run_stage
 
@@ -39,6 +41,7 @@ def main() -> None:
     if section is None:
         run_stage("prepare", prepare_stage)
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a Ctrl-C comes as SIGTERM through the command, which ignores SIGINT for us
     try:
         prepare(check_data(json.loads(section), "data"), say=lambda line: print(f"prepare: {line}", flush=True), parallel=False)
     except KeyboardInterrupt:
@@ -83,7 +86,7 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
     categories = sorted({item.category for item in items})
     listing = digest_of([[item.id, item.category, item.split, item.fingerprint] for item in items])
     with held(folder, say):
-        if (folder / MANIFEST).is_file() and _reusable(folder, settings_of(data), listing, say):
+        if (folder / MANIFEST).is_file() and _reusable(folder, settings_of(data), listing, items, say):
             return _summed_up(folder, renamed(folder, data.name), say)
         starts = range(0, len(items), data.shard_rows)
         _make_room(folder, len(starts))
@@ -91,14 +94,17 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
         progress = _Progress(len(items), say)
         build = _in_tasks if parallel else _in_process
         built = sorted(build(folder, parts, data, categories, progress), key=lambda shard: shard.number)
-        return _summed_up(folder, finish(folder, data, items, categories, listing, built), say)
+        manifest = finish(folder, data, items, categories, listing, built)
+        remember_times(folder, manifest["digest"], items)
+        return _summed_up(folder, manifest, say)
 
 
-def _reusable(folder: Path, settings: dict[str, Any], listing: str, say: Callable[[str], None]) -> bool:
+def _reusable(folder: Path, settings: dict[str, Any], listing: str, items: Sequence[Item], say: Callable[[str], None]) -> bool:
     """Whether the finished dataset in `folder` is what is asked for; a damaged one is built again, another one is never overwritten."""
     manifest = read_manifest(folder)
-    if manifest["data"] != settings or manifest["listing"] != listing:
-        changed = sorted(key for key in settings.keys() | manifest["data"].keys() if settings.get(key) != manifest["data"].get(key))
+    made = {"version": 1, **manifest["data"]}  # the first manifests had no version
+    if made != settings or manifest["listing"] != listing or rewritten(folder, manifest["digest"], items):
+        changed = sorted(key for key in settings.keys() | made.keys() if settings.get(key) != made.get(key))
         what = f"other settings ({', '.join(changed)})" if changed else "another source, or its files have changed since"
         raise ValueError(f"{folder} already holds a dataset prepared from {what}: choose another target, or remove that folder")
     faults = checksum_faults(folder, manifest)

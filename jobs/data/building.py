@@ -39,7 +39,7 @@ def build_shard(
     folder: Path, number: int, items: Sequence[Item], cfg: Preparing, categories: list[str], done: Callable[[int], None]
 ) -> Built:
     """Reads the items and writes the shard and its note; `done(n)` is called after n of them. A finished shard is kept."""
-    key = digest_of([settings_of(cfg), categories, [repr((item.id, item.category, item.split, item.fingerprint)) for item in items]])
+    key = digest_of([settings_of(cfg), categories, [_identity(item) for item in items]])
     kept = _finished(folder, number, key)
     if kept is not None:
         done(len(items))
@@ -81,9 +81,13 @@ def build_shard(
 
 
 def settings_of(cfg: Preparing) -> dict[str, Any]:
-    """The settings that the bytes depend on: all but what the dataset is called, where it comes from and goes to."""
+    """The settings that the bytes depend on: all but the dataset's name, source and target, and the version of its kind."""
     settings: dict[str, Any] = json.loads(cfg.model_dump_json(exclude={"name", "target", "source"}))
-    return settings
+    return {**settings, "version": SOURCES[cfg.kind].version}  # type: ignore[attr-defined]
+
+
+def _identity(item: Item) -> str:
+    return repr((item.id, item.category, item.split, item.fingerprint, item.modified))
 
 
 def _note(folder: Path, number: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Item:
     path: Path | None = None  # its geometry
     views: Path | None = None  # the folder of its rendered views
     fingerprint: str = ""  # changes when the raw files do (their names and sizes)
+    modified: str = ""  # when the raw files were last written; decides what is kept, and is written into no dataset
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class Shape:
     parts: NDArray[np.int16] | None = None  # [n] rows of the source's table of parts
     views: list[bytes] = field(default_factory=list)  # PNG files
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (file, reason): broken files the shape can do without
+
+
+def text_of(path: Path) -> str:
+    """A path as text, what is not UTF-8 in it as escapes: such a file is listed so, then rejected."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_name(path: Path, source: Path) -> None:
+    """Reject when the path inside `source` is not UTF-8: neither Arrow nor JSON could hold it."""
+    inside = path.relative_to(source)
+    if text_of(inside) != str(inside):
+        raise Reject(f"its path is not UTF-8: {os.fsencode(path)!r}; rename it")
 
 
 def content_of(rows: NDArray[np.floating], *more: int) -> str:

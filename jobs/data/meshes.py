@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from jobs.config.sections import Meshes
 from jobs.data import rendering
 from jobs.data.draws import generator
-from jobs.data.items import Item, Reject, Shape, content_of
+from jobs.data.items import Item, Reject, Shape, check_name, content_of, text_of
 from jobs.data.off import read_off
 from jobs.data.splat import azimuths
 from jobs.data.surface import areas, sample, to_unit_ball
@@ -43,9 +42,7 @@ def list_items(cfg: Meshes) -> list[Item]:
 def read(item: Item, cfg: Meshes) -> Shape:
     """Points by area and rendered views of one mesh. Reject says why a mesh has no usable surface."""
     assert item.path is not None
-    inside = os.fsencode(item.path.relative_to(cfg.source))
-    if _text(inside) != os.fsdecode(inside):
-        raise Reject(f"its path is not UTF-8: {os.fsencode(item.path)!r}; rename it")
+    check_name(item.path, cfg.source)
     triangles = load_triangles(item.path)
     content = content_of(triangles.reshape(-1, 3))
     triangles = to_unit_ball(triangles @ Z_UP.T if cfg.up == "z" else triangles)
@@ -98,11 +95,6 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _text(name: bytes) -> str:
-    """A file name as text, what is not UTF-8 in it as escapes: such a file is listed so, then rejected."""
-    return name.decode("utf-8", "backslashreplace")
-
-
 def _item(source: Path, path: Path) -> Item:
     inside = path.relative_to(source)
     folders = inside.parts[1:-1]
@@ -111,5 +103,6 @@ def _item(source: Path, path: Path) -> Item:
             f"{path}: a class folder holds meshes, or the folders {', '.join(SPLIT_FOLDERS)} that hold them; move or rename {path.parent}"
         )
     split = SPLIT_FOLDERS[folders[0].lower()] if folders else None
-    name = _text(os.fsencode(inside))
-    return Item(name, name.partition("/")[0], split, path, fingerprint=str(path.stat().st_size))
+    name = text_of(inside)
+    stat = path.stat()
+    return Item(name, name.partition("/")[0], split, path, fingerprint=str(stat.st_size), modified=str(stat.st_mtime_ns))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobs.config.sections import ShapenetRender
 from jobs.data.images import decode
-from jobs.data.items import Item, Reject, Shape, checked_points, content_of
+from jobs.data.items import Item, Reject, Shape, check_name, checked_points, content_of, text_of
 from jobs.data.ply import read_vertices
 
 CLOUDS, VIEWS = "ShapeNet", "ShapeNetRendering"
@@ -38,6 +38,7 @@ def list_items(cfg: ShapenetRender) -> list[Item]:
 def read(item: Item, cfg: ShapenetRender) -> Shape:
     """Cloud and views as they are; Reject when either is missing or broken. A broken view is skipped where others are whole."""
     assert item.path is not None and item.views is not None
+    check_name(item.path, cfg.source)
     if not item.path.is_file():
         raise Reject(f"has views but no cloud: {CLOUDS}/{item.id}.ply is missing")
     files = _view_files(item.views)[: cfg.views]
@@ -51,7 +52,7 @@ def read(item: Item, cfg: ShapenetRender) -> Shape:
             decode(data)
             views.append(data)
         except ValueError:
-            skipped.append((f"{VIEWS}/{item.id}/rendering/{file.name}", f"this view of {len(data)} bytes does not decode as an image"))
+            skipped.append((text_of(file.relative_to(cfg.source)), f"this view of {len(data)} bytes does not decode as an image"))
     if not views:
         raise Reject(f"none of its {len(files)} views decodes as an image")
     return Shape(points, content_of(points), views=views, skipped=skipped)
@@ -59,9 +60,12 @@ def read(item: Item, cfg: ShapenetRender) -> Shape:
 
 def _item(path: Path, views: Path, synset: str, name: str, count: int) -> Item:
     files = [path, *_view_files(views)[:count]]
+    stats = {file.name: file.stat() for file in files if file.is_file()}
     return Item(
-        f"{synset}/{name}", synset, None, path, views, ",".join(f"{file.name}:{file.stat().st_size}" for file in files if file.is_file())
-    )
+        text_of(Path(synset, name)), text_of(Path(synset)), None, path, views,
+        fingerprint=",".join(f"{name}:{stat.st_size}" for name, stat in stats.items()),
+        modified=",".join(str(stat.st_mtime_ns) for stat in stats.values()),
+    )  # fmt: skip
 
 
 def _view_files(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ class Source:
     read: Callable[[Item, Any], Shape]  # raises Reject
     variant: Callable[[Any], str]  # what distinguishes this form of the data, in words
     part_names: tuple[str, ...] = ()  # of the parts that `read` gives; empty: it gives none
+    version: int = 1  # raised with every change of what `read` gives for the same files and settings: older datasets are not reused then
 
 
 SOURCES: dict[str, Source] = {

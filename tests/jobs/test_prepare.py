@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -151,15 +152,19 @@ def test_a_reader_that_fails_in_an_unforeseen_way_costs_one_shape(tmp_path: Path
     assert "cannot be read (TypeError: object of type 'NoneType'" in (tmp_path / "a/rejects.jsonl").read_text()
 
 
-def test_an_interrupted_command_says_that_it_goes_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv(names.ENV_DATA_CONFIG, config(tmp_path / "a").model_dump_json())
-    monkeypatch.setattr(job, "build_shard", _interrupted)
-    with pytest.raises(SystemExit) as end:
-        job.main()
-    assert end.value.code == 130
-    assert capsys.readouterr().err == "prepare: interrupted: finished shards are kept; the same command goes on\n"
+def test_an_interrupted_command_says_that_the_same_goes_on(tmp_path: Path) -> None:
+    section = config(tmp_path / "a", shapes=20_000, shard_rows=2)
+    command = subprocess.Popen(
+        [sys.executable, "-m", "jobs.prepare"], cwd=ROOT, env={**os.environ, names.ENV_DATA_CONFIG: section.model_dump_json()},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as `adacrossnet data prepare` starts it
+    )  # fmt: skip
+    assert command.stdout is not None
+    assert "/20000 shapes" in command.stdout.readline()
+    command.terminate()
+    _, said = command.communicate(timeout=60)
+    assert (command.returncode, said) == (130, "prepare: interrupted: finished shards are kept; the same command goes on\n")
+    assert list((tmp_path / "a").glob("shard-*.arrow")) and not (tmp_path / "a/manifest.json").exists()
 
 
 def test_a_dataset_without_validation_shapes_says_so(tmp_path: Path) -> None:
@@ -224,6 +229,32 @@ def test_a_mesh_whose_name_is_not_utf8_is_a_reject_and_the_rest_is_prepared(tmp_
     assert manifest["rejects"] == 1 and PreparedDataset(tmp_path / "a", None).ids == ["chair/a.off"]
 
 
+@pytest.mark.parametrize("name", [b"ShapeNet/0001/b\xff.ply", b"ShapeNetRendering/0001/b\xff/rendering/00.png", b"ShapeNet/0\xff/b.ply"])
+def test_a_cloud_whose_name_is_not_utf8_is_a_reject_and_the_rest_is_prepared(name: bytes, tmp_path: Path) -> None:
+    write_cloud(tmp_path / "raw", "0001", "a", cloud(0))
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/raw/" + name))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((tmp_path / "raw/ShapeNet/0001/a.ply").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    manifest, _ = prepare(ShapenetRender(kind="shapenet-render", source=tmp_path / "raw", target=tmp_path / "a", points=40))
+    (reject,) = map(json.loads, (tmp_path / "a/rejects.jsonl").read_text().splitlines())
+    assert r"\xff" in reject["id"] and "its path is not UTF-8: b'" in reject["reason"]
+    assert manifest["rejects"] == 1 and PreparedDataset(tmp_path / "a", None).ids == ["0001/a"]
+
+
+def test_a_broken_view_whose_name_is_not_utf8_is_skipped_with_its_name(tmp_path: Path) -> None:
+    write_cloud(tmp_path / "raw", "0001", "a", cloud(0))
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/raw/ShapeNetRendering/0001/a/rendering/b\xff.png")).write_bytes(b"no image")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    prepare(ShapenetRender(kind="shapenet-render", source=tmp_path / "raw", target=tmp_path / "a", points=40))
+    (reject,) = map(json.loads, (tmp_path / "a/rejects.jsonl").read_text().splitlines())
+    assert reject["path"] == r"ShapeNetRendering/0001/a/rendering/b\xff.png"
+
+
 def test_a_class_with_one_shape_goes_to_train(tmp_path: Path) -> None:
     for number in range(10):
         write_cloud(tmp_path / "raw", "many", f"{number}", cloud(number))
@@ -247,6 +278,60 @@ def test_a_changed_source_is_not_taken_for_the_prepared_one(tmp_path: Path) -> N
     write_cloud(tmp_path / "raw", "0001", "new", cloud(7))
     with pytest.raises(ValueError, match="another source, or its files have changed since"):
         prepare(data)
+
+
+def rewrite(path: Path) -> None:
+    """Another last digit: the same size, and a later time."""
+    text, stat = path.read_text(), path.stat()
+    path.write_text(text[:-2] + ("2" if text[-2] == "1" else "1") + "\n")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+
+
+def raw_clouds(folder: Path) -> ShapenetRender:
+    for number in range(3):
+        write_cloud(folder / "raw", "0001", f"{number}", cloud(number))
+    return ShapenetRender(kind="shapenet-render", source=folder / "raw", target=folder / "a", points=40, shard_rows=1)
+
+
+def test_a_file_rewritten_with_equal_size_is_a_changed_source(tmp_path: Path) -> None:
+    data = raw_clouds(tmp_path)
+    prepare(data)
+    prepare(data)
+    rewrite(tmp_path / "raw/ShapeNet/0001/1.ply")
+    with pytest.raises(ValueError, match="another source, or its files have changed since"):
+        prepare(data)
+
+
+def test_a_restart_makes_the_shard_of_a_rewritten_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = raw_clouds(tmp_path)
+    monkeypatch.setattr(job, "finish", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(data)
+    monkeypatch.undo()
+    rewrite(tmp_path / "raw/ShapeNet/0001/1.ply")
+    prepare(data)
+    prepare(data.model_copy(update={"target": tmp_path / "fresh"}))
+    assert files(tmp_path / "a") == files(tmp_path / "fresh")
+
+
+def test_the_bytes_do_not_depend_on_when_the_raw_files_were_written(tmp_path: Path) -> None:
+    data = raw_clouds(tmp_path)
+    prepare(data)
+    for path in (tmp_path / "raw").rglob("*"):
+        os.utime(path, (1, 1))
+    prepare(data.model_copy(update={"target": tmp_path / "later"}))
+    assert files(tmp_path / "a") == files(tmp_path / "later")
+
+
+def test_a_dataset_made_by_another_version_of_its_kind_is_not_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(config(tmp_path / "a"))
+    manifest = json.loads((tmp_path / "a/manifest.json").read_text())
+    assert manifest["data"].pop("version") == 1
+    (tmp_path / "a/manifest.json").write_text(json.dumps(manifest))
+    prepare(config(tmp_path / "a"))  # as the first manifests are
+    monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], version=2))
+    with pytest.raises(ValueError, match=r"prepared from other settings \(version\): choose another target"):
+        prepare(config(tmp_path / "a"))
 
 
 def test_a_prepared_dataset_is_only_checked(tmp_path: Path) -> None:
