@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ def embed(
     source: Annotated[Path, typer.Argument(help="A prepared dataset, or a folder of clouds and meshes.")],
     out: Annotated[Path, typer.Argument(help="The Parquet file to write.", metavar="OUT.parquet")],
     points: Annotated[int, typer.Option(help="Points a cloud that the encoder sees.", min=1)] = 1024,
+    up: Annotated[Literal["y", "z"], typer.Option(help="Up axis of the files in a folder.")] = "y",
     state: State = None,
 ) -> None:
     """Write the features of a dataset, one row a shape."""
@@ -27,7 +28,7 @@ def embed(
     where = str(Path(model).resolve()) if local else model
     paths = (str(source.resolve()), str(out.resolve()))
     with nullcontext(quick()) if local else tracking_environment(state) as env:
-        run_module("embed", where, *paths, "--points", str(points), env=env)
+        run_module("embed", where, *paths, "--points", str(points), "--up", up, env=env)
 
 
 @contextmanager

@@ -17,6 +17,16 @@ _COMMAND = str(Path(sys.executable).with_name("adacrossnet"))
 _JOB = "import os, pathlib, time\npathlib.Path('began').write_text(str(os.getpid()))\ntime.sleep(60)\n"
 
 
+@pytest.mark.parametrize(("given", "up"), [([], "y"), (["--up", "z"], "z")])
+def test_embed_passes_the_up_axis_on(given: list[str], up: str, tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "embed.py").write_text("import sys\nprint(sys.argv[-2:])\n")
+    command = [_COMMAND, "embed", ".", ".", "out.parquet", *given]
+    env = environment(ADACROSSNET_PROJECT=str(tmp_path))
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"['--up', '{up}']\n"), done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("whole_group", [False, True])  # a terminal tells the job too
 def test_a_signal_ends_the_job_and_then_the_command(number: signal.Signals, whole_group: bool, tmp_path: Path) -> None:
