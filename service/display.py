@@ -25,6 +25,7 @@ class Display:
         self._spinner = Spinner("dots")
         self._states: dict[str, str] = {}
         self._printed = (0.0, "")  # when, and the line
+        self._message: str | None = None  # what was last said of the whole pipeline
         self._begun = time.monotonic()
 
     def __enter__(self) -> Display:
@@ -55,6 +56,11 @@ class Display:
 
     def _print(self, pipeline: Pipeline, line: str | None) -> None:
         now = time.monotonic()
+        message = pipeline.message if pipeline.state not in ENDED else None
+        if message != self._message:  # once: it may stand for hours
+            self._message = message
+            if message:
+                self._say("pipeline", message)
         for stage in pipeline.stages:
             if self._states.get(stage.name, QUEUED) != stage.state:
                 self._states[stage.name] = stage.state

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from service import display
 from service.report import print_summary
-from service.tables import FAILED, RUNNING, Pipeline, Stage
+from service.tables import FAILED, QUEUED, RUNNING, Pipeline, Stage
 from service.troubles import print_orders
 from service.typed import typed
 
@@ -32,6 +32,20 @@ def test_without_a_terminal_a_line_comes_at_least_every_ten_seconds(monkeypatch:
     assert max(later - earlier for earlier, later in itertools.pairwise(printed)) <= 10
     assert len(printed) < 20
     assert _text(console).count("step 10, 9 s left") >= 3
+
+
+def test_without_a_terminal_what_a_pipeline_waits_for_is_said_once() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    row = Pipeline(id="p", state=QUEUED, message="waits: 2 pipelines run, the limit", stages=[])
+    with display.Display(console) as shown:
+        for message in (row.message, row.message, None, row.message, "the cluster does not answer"):
+            row.message = message
+            shown.show(row, None)
+        row.state, row.message = FAILED, "shown by itself"
+        shown.show(row, None)
+    said = [line.partition("] ")[2] for line in _text(console).splitlines()]
+    waits = "pipeline waits: 2 pipelines run, the limit"
+    assert said == [waits, waits, "pipeline the cluster does not answer"]
 
 
 def test_the_published_c_and_the_uncalibrated_encoder_have_rows_where_they_were_judged() -> None:
