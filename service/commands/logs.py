@@ -61,7 +61,7 @@ def _texts(
                 printed[attempt.job_id] = 0
                 yield f"--- {attempt.job_id}\n"
             yield log[printed[attempt.job_id] :]
-            printed[attempt.job_id] = len(log)
+            printed[attempt.job_id] = max(printed[attempt.job_id], len(log))  # a server that did not answer gives an empty one
         if not follow or row.state in ENDED:
             return
         time.sleep(1 + size / 300_000)  # the job server gives logs whole: the longer, the less often

@@ -1,0 +1,40 @@
+"""`logs --follow` over a job server that does not always answer."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.commands import logs
+from service.home import Home
+from service.ledger import Ledger
+from service.tables import SUCCEEDED, UP
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(Home(tmp_path).ledger_url)
+    opened.add("p-1", "p", {}, ("prepare",), UP, "http://tracking:5000")
+    opened.start_attempt(opened.get("p-1").stages[0])
+    yield opened
+    opened.close()
+
+
+def test_an_unanswered_request_does_not_make_it_print_the_log_again(own: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["one\n", "", "one\ntwo\n"])
+
+    def answer(*_: object) -> str:
+        text = next(answers)
+        if "two" in text:
+            own.set_pipeline("p-1", state=SUCCEEDED)
+        return text
+
+    monkeypatch.setattr(logs, "_log", answer)
+    monkeypatch.setattr(logs.time, "sleep", lambda seconds: None)
+    said = []
+    for text in logs._texts("p-1", None, True, {}, own, Home(tmp_path)):
+        said.append(text)
+        if next(iter(own.recent(1))).state == SUCCEEDED:
+            monkeypatch.setattr(logs, "_log", lambda *_: "one\ntwo\n")
+    assert "".join(said) == "--- p-1-prepare-1\none\ntwo\n"
