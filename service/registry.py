@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.local import find_cluster, start_cluster
 from jobs.config import Pipeline as Config
-from jobs.config import names
+from jobs.config import check, names
 from service.home import Home
 from service.mlflow_runs import Runs, TrackingAway
 from service.session import signals_as_interrupt, signals_ignored
@@ -83,7 +83,7 @@ def origin(model: str, runs: Runs) -> Origin:
     judged = runs.find(run.info.experiment_id, pipeline, "evaluate")
     facts = (runs.read_json(judged[0], "evaluate.json") if judged else None) or {}
     code = version.tags.get(names.TAG_CODE, "")
-    return Origin(name, str(version.version), pipeline, Config.model_validate(config), code, facts.get("scores", {}))
+    return Origin(name, str(version.version), pipeline, check(config, f"the stored config of {pipeline}"), code, facts.get("scores", {}))
 
 
 def _raise_if_away(error: Exception, runs: Runs) -> None:

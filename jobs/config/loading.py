@@ -93,7 +93,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: write it as key.path=value, for example --set pretrain.epochs=5")
     try:
         value = yaml.load(text, Loader=UniqueKeySafeLoader)
-    except (yaml.YAMLError, ConfigError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a key written twice, or a value such as the date 2024-13-01
         raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
     *sections, last = key.split(".")
     for section in sections:

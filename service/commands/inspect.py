@@ -21,6 +21,7 @@ def list_pipelines(
     """List pipelines, newest first."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from service.display import clock
     from service.home import Home
@@ -41,8 +42,8 @@ def list_pipelines(
     for row in rows:
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
         took = clock((row["ended"] or time.time()) - row["created"])
-        first_line = (row["message"] or "").splitlines()[:1]
-        table.add_row(row["pipeline"], row["state"], row["stage"] or "", began, took, *first_line)
+        message = Text((row["message"] or "").partition("\n")[0])  # text: brackets in it are no markup
+        table.add_row(row["pipeline"], row["state"], row["stage"] or "", began, took, message)
     Console().print(table, highlight=False)
 
 

@@ -1,12 +1,14 @@
 """From a model version back to its pipeline: what is missing, and what does not answer."""
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
+from jobs.config import ConfigError
 from service.mlflow_runs import Runs, TrackingAway
 from service.registry import origin
 
@@ -31,3 +33,15 @@ def test_only_mlflow_itself_says_that_a_version_is_missing(
     monkeypatch.setattr(runs.client, "get_model_version_by_alias", refuse)
     with pytest.raises(kind, match=message):
         origin(model, runs)
+
+
+def test_a_stored_config_that_the_schema_no_longer_takes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs("http://127.0.0.1:9")
+    tags = {"mlflow.parentRunId": "1", "pipeline": "p-1"}
+    run = SimpleNamespace(data=SimpleNamespace(tags=tags), info=SimpleNamespace(experiment_id="0"))
+    monkeypatch.setattr(runs.client, "get_model_version", lambda *_: SimpleNamespace(version="1", run_id="2", tags={}))
+    monkeypatch.setattr(runs.client, "get_run", lambda *_: run)
+    monkeypatch.setattr(runs, "read_json", lambda *_: {"data": {"kind": "synthetic"}, "gone": 1})
+    monkeypatch.setattr(runs, "find", lambda *_: [])
+    with pytest.raises(ConfigError, match="the stored config of p-1: gone: unknown key"):
+        origin("encoder/1", runs)

@@ -106,7 +106,7 @@ def test_a_number_in_scientific_notation_needs_no_dot(tmp_path: Path) -> None:
     assert (config.pretrain.optimizer.weight_decay, config.pretrain.optimizer.lr) == (1e-6, 5e-4)
 
 
-@pytest.mark.parametrize("override", ["pretrain.epochs", "=5", "name.x=1", "pretrain.epochs={"])
+@pytest.mark.parametrize("override", ["pretrain.epochs", "=5", "name.x=1", "pretrain.epochs={", "name=2024-13-01", "pretrain={k: 1, k: 2}"])
 def test_a_malformed_override_is_shown_as_it_was_typed(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError) as error:
         load(write(tmp_path, "name: a\ndata: {kind: synthetic}"), [override])
