@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from jobs.config import names
 from jobs.config.sections import Evaluate
-from jobs.data.loading import check_evaluable
+from jobs.data.loading import check_evaluable, evaluable_splits
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures
 from jobs.evaluation.features import Encode, calibrate_batchnorm, encode_with, split_features
@@ -57,7 +57,7 @@ def probed(folder: Path, points: int) -> tuple[dict[str, Any], dict[str, Prepare
     check_shards(folder)
     check_evaluable(folder, points)
     manifest = PreparedDataset(folder, None).manifest
-    return manifest, {name: PreparedDataset(folder, name) for name in SPLITS if manifest["splits"].get(name, {}).get("count")}
+    return manifest, evaluable_splits(folder)
 
 
 def compare(

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
 import uuid
 from pathlib import Path
@@ -25,14 +24,14 @@ from ray.train import (
 from ray.train.collective import broadcast_from_rank_zero
 
 from jobs.config import Pipeline, names
-from jobs.data.loading import check_evaluable, check_trainable
-from jobs.data.prepared import PreparedDataset, check_shards
+from jobs.data.prepared import check_shards
 from jobs.pretraining.allocator import keep_freed_memory
-from jobs.pretraining.checkpoint import bytes_held, bytes_needed, bytes_of_one, facts, usable, validation_over, wait_for_validations
+from jobs.pretraining.checkpoint import facts, usable, validation_over, wait_for_validations
 from jobs.pretraining.loop import Outside, run, steps_an_epoch
 from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.results import leave_results, log_checkpoint
-from jobs.pretraining.step import build_model
+from jobs.pretraining.shapes import check_points, training_shapes
+from jobs.pretraining.space import check_space, check_temporary
 from jobs.pretraining.validation import validate
 from jobs.tracking import MetricLog, Stage, log_once, run_stage
 
@@ -64,59 +63,9 @@ def pretrain(stage: Stage) -> None:
     leave_results(stage, dataset, run_folder, steps)
 
 
-def training_shapes(config: Pipeline) -> PreparedDataset:
-    """The training split without shapes whose geometry stands in the probe's validation or test split."""
-    assert config.data.target is not None
-    if config.probe is None:
-        return PreparedDataset(config.data.target, "train")
-    assert config.probe.target is not None
-    probe = PreparedDataset(config.probe.target, None)
-    held_out = {content for content, split in zip(probe.contents, probe.splits, strict=True) if split != "train"}
-    return PreparedDataset(config.data.target, "train", keep=lambda content: content not in held_out)
-
-
-def check_points(config: Pipeline) -> None:
-    """ValueError when either dataset cannot serve: too few points, views or categories, or a split that is empty."""
-    assert config.data.target is not None and config.probe_data.target is not None
-    check_trainable(PreparedDataset(config.data.target, "train"), config.pretrain.points)
-    check_evaluable(config.probe_data.target, config.evaluate.points)
-    if config.pretrain.paper_compat is not None and not len(PreparedDataset(config.probe_data.target, "test")):
-        raise ValueError(
-            f"pretrain.paper_compat {config.pretrain.paper_compat} selects on the probe's test split, as published, and "
-            f"{config.probe_data.target} has no test shape: name a probe that has, or drop paper_compat"
-        )
-
-
 def run_folder_of(config: Pipeline, pipeline: str) -> Path:
     """Where Ray Train keeps the run: stable over resumes, one a pipeline."""
     return config.cluster.storage / "pretrain" / pipeline
-
-
-def check_space(config: Pipeline, run_folder: Path) -> None:
-    """ValueError when the storage cannot hold the checkpoints of the run beside those that a resumed one has there already."""
-    run_folder.mkdir(parents=True, exist_ok=True)
-    needed = max(0, bytes_needed(_model_bytes(config)) - bytes_held(run_folder)) / 1e9 + config.cluster.min_free_gb
-    free = shutil.disk_usage(run_folder).free / 1e9
-    if free < needed:
-        raise ValueError(
-            f"{config.cluster.storage} has {free:.1f} GB free and the checkpoints need {needed:.1f} GB "
-            f"({config.cluster.min_free_gb:g} GB of it kept free): free some space or set cluster.storage elsewhere"
-        )
-
-
-def check_temporary(config: Pipeline) -> None:
-    """ValueError when this process's folder for temporary files, where every checkpoint is written first, cannot hold one."""
-    folder = tempfile.gettempdir()
-    needed, free = bytes_of_one(_model_bytes(config)) / 1e9, shutil.disk_usage(folder).free / 1e9
-    if free < needed:
-        raise ValueError(
-            f"{folder} on {socket.gethostname()} has {free:.2f} GB free and a checkpoint, which is written there first, needs "
-            f"{needed:.2f} GB: free some space, or set TMPDIR to a folder on a larger disk before Ray starts there"
-        )
-
-
-def _model_bytes(config: Pipeline) -> int:
-    return sum(value.numel() * value.element_size() for value in build_model(config.pretrain, config.seed).state_dict().values())
 
 
 def fit(config: Pipeline, stage: Stage) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from jobs.config import names
@@ -14,24 +15,31 @@ def main() -> None:
 
 
 def register(stage: Stage) -> None:
-    """Creates the version once a pipeline (a restart finds it), copies its scores into tags, and moves the alias to it."""
-    client, name = stage.client, names.registered_name(stage.config.pretrain.backbone.name)
-    evaluation = stage.facts_of("evaluate")
-    model_id = evaluation["model_id"]
+    """The evaluated encoder as a version with its scores as tags."""
+    evaluation, trained = stage.facts_of("evaluate"), stage.stage_runs["pretrain"]
+    code = stage.client.get_run(trained).data.tags[names.TAG_CODE]  # of the tree that trained it: this job's may have been edited since
+    tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: code, **_tags(evaluation)}
+    name, model_id = names.registered_name(stage.config.pretrain.backbone.name), evaluation["model_id"]
+    version = register_version(stage.client, name, model_id, trained, tags)
+    stage.leave({"name": name, "version": version, "model_id": model_id})
+    stage.say(f"{name} version {version}, alias {names.ALIAS_CANDIDATE}")
+
+
+def register_version(client: MlflowClient, name: str, model_id: str, run_id: str, tags: dict[str, str]) -> str:
+    """Makes `model_id` a version of `name`, once a pipeline (a restart finds it), and moves the alias `candidate` to it; its number."""
     try:
         client.create_registered_model(name, description="Point-cloud encoders pretrained without labels.")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = [v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(names.TAG_PIPELINE) == stage.pipeline]
+    pipeline = tags[names.TAG_PIPELINE]
+    found = [one for one in client.search_model_versions(f"name = '{name}'") if one.tags.get(names.TAG_PIPELINE) == pipeline]
     if found:
         version = found[0].version
     else:
-        trained = stage.stage_runs["pretrain"]
-        code = client.get_run(trained).data.tags[names.TAG_CODE]  # of the tree that trained it: this job's may have been edited since
-        tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: code}
-        version = client.create_model_version(name, source=f"models:/{model_id}", run_id=trained, tags=tags, model_id=model_id).version
-    for key, value in _tags(evaluation).items():
+        first = {names.TAG_PIPELINE: pipeline}  # with the version itself: a restart finds it by this
+        version = client.create_model_version(name, f"models:/{model_id}", run_id, tags=first, model_id=model_id).version
+    for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
     try:
         before = client.get_model_version_by_alias(name, names.ALIAS_CANDIDATE).version
@@ -40,8 +48,7 @@ def register(stage: Stage) -> None:
     if before is not None and before != version:
         client.set_model_version_tag(name, version, "replaced_candidate", str(before))  # an alias keeps no history
     client.set_registered_model_alias(name, names.ALIAS_CANDIDATE, version)
-    stage.leave({"name": name, "version": str(version), "model_id": model_id})
-    stage.say(f"{name} version {version}, alias {names.ALIAS_CANDIDATE}")
+    return str(version)
 
 
 def _tags(evaluation: dict[str, Any]) -> dict[str, str]:

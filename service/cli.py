@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from service.commands import configs, data, embed, inspect, lifecycle, logs, models, pipelines, reproduce
+from service.commands import configs, data, embed, inspect, lifecycle, logs, models, pipelines, reproduce, sweeps
 from service.typed import typed
 
 app = typer.Typer(
@@ -20,12 +20,14 @@ data_app = typer.Typer(help="Prepare, verify and look at datasets.", no_args_is_
 
 app.command(rich_help_panel="Pipelines")(pipelines.run)
 app.command(rich_help_panel="Pipelines")(pipelines.submit)
+app.command(rich_help_panel="Pipelines")(sweeps.sweep)
 app.command(rich_help_panel="Pipelines")(pipelines.resume)
 app.command(rich_help_panel="Pipelines")(pipelines.cancel)
 app.command(rich_help_panel="Pipelines")(reproduce.reproduce)
 app.command("list", rich_help_panel="Pipelines")(inspect.list_pipelines)
 app.command(rich_help_panel="Pipelines")(inspect.show)
 app.command(rich_help_panel="Pipelines")(logs.logs)
+app.command(rich_help_panel="Pipelines")(sweeps.report)
 app.command(rich_help_panel="Cluster")(lifecycle.up)
 app.command(rich_help_panel="Cluster")(lifecycle.down)
 app.command(rich_help_panel="Cluster")(lifecycle.status)

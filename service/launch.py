@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 
-from jobs.config import STAGES
 from jobs.config import Pipeline as Config
 from service import summary
 from service.display import Display
@@ -42,7 +41,7 @@ def check(config: Config, target: Target, endpoint: Endpoint) -> None:
 def queue(config: Config, target: Target, ledger: Ledger) -> str:
     """Records the pipeline; a submitter does the rest. Returns its id."""
     pipeline = new_id(config.name)
-    ledger.add(pipeline, config.name, json.loads(config.to_json()), STAGES, target.cluster, target.tracking)
+    ledger.add(pipeline, config.name, json.loads(config.to_json()), config.stages, target.cluster, target.tracking)
     return pipeline
 
 

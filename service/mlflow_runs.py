@@ -49,6 +49,7 @@ class Runs:
             os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow.tracking import MlflowClient  # over a second
 
         self.uri = uri.rstrip("/")
@@ -112,6 +113,10 @@ class Runs:
             local = self._call(lambda: self.client.download_artifacts(run, path, folder))
             value: dict[str, Any] = json.loads(Path(local).read_text())
             return value
+
+    def fetch(self, run: str, path: str, folder: Path) -> None:
+        """Copies one artifact below `folder`."""
+        self._call(lambda: self.client.download_artifacts(run, path, str(folder)))
 
     def download(self, run: str, path: str, folder: Path) -> list[Path]:
         """The files below an artifact folder, copied below `folder`; [] when there is no such folder."""

@@ -158,6 +158,7 @@ class Reconciler:
             "MLFLOW_RUN_ID": run,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "PYTHONUNBUFFERED": "1",
             # Threads that spin while they wait starve those they wait for once anything else wants the cores: a step then takes seconds.
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
@@ -233,8 +234,10 @@ class Reconciler:
         self.hold()
         rows = {stage.run_id: stage.state for stage in self.ledger.get(pipeline.id).stages}
         for run in runs.find(experiment, pipeline.id):
-            if run != pipeline.run_id:
-                runs.close(run, _ENDING.get(rows.get(run, CANCELLED), mlflow_runs.KILLED))
+            if run in rows:
+                runs.close(run, _ENDING.get(rows[run], mlflow_runs.KILLED))
+            elif run != pipeline.run_id and runs.status(run) == mlflow_runs.RUNNING:  # of no row, or of a trial that ended with its sweep
+                runs.close(run, mlflow_runs.KILLED)
         self._collect(pipeline, state, runs)
         self.after("results collected")
         assert pipeline.run_id is not None

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,9 @@ from service.typed import shown, typed
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Prints what is there; a part that a stage did not leave is shown as `-`."""
+    if summary.get("sweep"):
+        _print_sweep(summary, console)
+        return
     scores = summary["scores"]
     table = Table(title="Linear SVM on frozen features: accuracy, and balanced over classes", title_justify="left")
     for column in ("encoder", "C", "val", "val balanced", "test", "test balanced"):
@@ -38,14 +42,34 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(f"{label:<9} {value}", highlight=False, markup=False, soft_wrap=True)
 
 
+def _print_sweep(summary: dict[str, Any], console: Console) -> None:
+    found, model = summary["sweep"], summary["model"]
+    table = Table(title=f"Confirmation: balanced accuracy on {found['shapes']['test']} test shapes", title_justify="left")
+    for column in ("strategy", "values", "seeds", "val", "test"):
+        table.add_column(column, justify="left" if column in ("strategy", "values") else "right")
+    for name, runs in found["confirm"].items():
+        values = ", ".join(f"{key} {_value(value)}" for key, value in found["best"].get(name, {}).items())
+        means = [_mean_and_deviation([(one[split] or {}).get("balanced_accuracy") for one in runs]) for split in ("val", "test")]
+        table.add_row(name, values or "-", str(len(runs)), *means)
+    console.print(table)
+    stages = ", ".join(f"{name} {_number(one['seconds'], '.0f')} s" for name, one in summary["stages"].items())
+    facts = [("verdict", found["verdict"]), ("stages", stages), ("model", f"{model['name']} version {model['version']}")]
+    facts += [("" if index else "pictures", shown(picture)) for index, picture in enumerate(summary["pictures"])]
+    for label, value in facts:
+        console.print(f"{label:<9} {value}", highlight=False, markup=False, soft_wrap=True)
+
+
 def print_next(summary: dict[str, Any], console: Console, private: bool) -> None:
     """The commands that make sense now; the embedded cluster of a `run` is gone, so MLflow is looked at through `up`."""
     pipeline, model = summary["pipeline"], summary["model"]
     lines = [f"adacrossnet show {pipeline}"]
+    if summary.get("sweep"):
+        lines.append(f"adacrossnet report {pipeline}")
     if private:
         lines.append("adacrossnet up          # MLflow with the curves, and a cluster to submit to")
-    if model["name"]:
+    if model["name"] and not summary.get("sweep"):
         lines.append(f"adacrossnet reproduce {model['name']}/{model['version']}")
+    if model["name"]:
         lines.append(f"adacrossnet embed models:/{model['name']}@candidate FOLDER features.parquet")
     console.print("\nNext:")
     for line in lines:
@@ -74,6 +98,15 @@ def _difference(summary: dict[str, Any]) -> str:
     gain = rates[0] - rates[1]
     verdict = "within noise" if abs(gain) < 2 * error else "more than two standard errors"
     return f"test accuracy, trained minus random: {gain:+.3f}, standard error {error:.3f} ({shapes} shapes): {verdict}"
+
+
+def _mean_and_deviation(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.mean(known):.3f} ± {statistics.stdev(known):.3f}" if len(known) > 1 else "-"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _score(split: dict[str, float] | None, key: str) -> str:

@@ -11,6 +11,8 @@ from service.home import Home
 from service.mlflow_runs import Runs
 from service.tables import Pipeline
 
+REPORT, PAGE, BEST = "report.md", "report.html", "best.yaml"  # of a sweep
+
 
 def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
     """Downloads facts and pictures, writes `pipelines/<id>/summary.json`, points `latest` to that folder, returns the summary.
@@ -26,6 +28,8 @@ def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
             continue
         facts[stage.name] = runs.read_json(stage.run_id, f"{stage.name}.json") or {}
         pictures += [str(path) for path in runs.download(stage.run_id, "pictures", folder) if path.suffix == ".png"]
+        if stage.name == "sweep" and facts["sweep"]:
+            fetch_report(stage.run_id, runs, folder)
     trained = facts.get("pretrain", {})
     experiment = runs.experiment(experiment_of(pipeline))
     summary: dict[str, Any] = {
@@ -37,7 +41,8 @@ def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
         "loss": {"before": trained.get("loss_before"), "after": trained.get("loss_after")},
         "weights": trained.get("weights", {}),
         "clouds_per_s": trained.get("clouds_per_s"),
-        "model": {key: facts.get("register", {}).get(key) for key in ("name", "version")},
+        "model": {key: (facts.get("register") or facts.get("sweep", {}).get("model") or {}).get(key) for key in ("name", "version")},
+        "sweep": facts.get("sweep"),
         "pictures": sorted(set(pictures)),
         "mlflow": runs.url(experiment, pipeline.run_id),
     }
@@ -47,6 +52,13 @@ def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
     os.replace(temporary, path)
     _point(home.path / "latest", folder)
     return summary
+
+
+def fetch_report(run: str, runs: Runs, folder: Path) -> None:
+    """Copies a sweep's report and best setting below `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (REPORT, PAGE, BEST):
+        runs.fetch(run, name, folder)
 
 
 def experiment_of(pipeline: Pipeline) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import get_args
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from jobs.config.sections import Cluster, Data, Evaluate, Prepared, Pretrain, Strict, Tracking
+from jobs.config.sections import Cluster, Data, Evaluate, Prepared, Pretrain, Strict, Tracking, Weighting
+from jobs.config.sweep import FIXED, Sweep, samples, setting, unknown_field
 
 STAGES = ("prepare", "pretrain", "evaluate", "register")
+SWEEP_STAGES = ("prepare", "sweep")
 WITH_NEIGHBOURS = ("dgcnn", "dgcnn_partseg", "dgcnn_semseg", "rpc")  # backbones on a graph of k nearest neighbours
 RPC_POINTS = 256  # points that rpc groups as sharp, and as gentle
 
 
 class Pipeline(Strict):
-    """Raw shapes to a registered encoder: prepare, pretrain, evaluate, register."""
+    """Raw shapes to a registered encoder: prepare, pretrain, evaluate, register; with a sweep section, prepare and sweep."""
 
     name: str = Field(default="pipeline", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")  # names the runs; letters, digits, - and _
     seed: int = Field(default=0, ge=0, lt=2**31)  # of every draw of training and evaluation
@@ -25,6 +28,12 @@ class Pipeline(Strict):
     evaluate: Evaluate = Evaluate()
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
+    sweep: Sweep | None = None  # search the weighting of the losses instead of training once (`adacrossnet sweep`)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages, in order; each is the job module of its name."""
+        return STAGES if self.sweep is None else SWEEP_STAGES
 
     @model_validator(mode="after")
     def _consistent(self) -> Pipeline:
@@ -54,6 +63,8 @@ class Pipeline(Strict):
                 raise ValueError(f"{field} is {asked}, but its dataset stores {stored} points a shape: lower {field} or raise points")
         if getattr(self.data, "views", 1) == 0:
             raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
+        if self.sweep is not None:
+            _check_sweep(self.sweep, self)
         return self
 
     def resolved(self, base: Path) -> Pipeline:
@@ -77,6 +88,50 @@ class Pipeline(Strict):
     def digest(self) -> str:
         """16 hex digits that change when any value changes."""
         return digest_of(json.loads(self.to_json()))
+
+
+def _check_sweep(sweep: Sweep, pipeline: Pipeline) -> None:
+    """ValueError for a searched field that is none, a value that no training takes, or a schedule of trials that cannot be."""
+    search, pretrain = sweep.search, pipeline.pretrain
+    sections = {get_args(one.model_fields["name"].annotation)[0]: one for one in get_args(get_args(Weighting)[0])}
+    for key in search.shared:
+        _searched(key, pretrain)
+    for strategy, space in search.strategies.items():
+        if strategy not in sections:
+            raise ValueError(f"sweep.search.strategies: {unknown_field(strategy, list(sections))}")
+        known = sorted(set(sections[strategy].model_fields) - FIXED)
+        for key in space:
+            if key not in known:
+                raise ValueError(f"sweep.search.strategies.{strategy}: {unknown_field(key, known)}")
+        for values in samples(sweep, strategy):
+            try:
+                Pretrain.model_validate(setting(pretrain.model_dump(), strategy, values, sweep))
+            except ValidationError as error:
+                fault = error.errors()[0]
+                where = ".".join(map(str, fault["loc"]))
+                raise ValueError(f"sweep.search: {strategy} with {values} is impossible: {where}: {fault['msg']}") from None
+    if pretrain.paper_compat is not None:
+        raise ValueError("pretrain.paper_compat fixes what a sweep searches: drop one of them")
+    if search.grace_epochs < pretrain.validate_every:
+        raise ValueError(
+            f"sweep.search.grace_epochs is {search.grace_epochs}, before the first validation (pretrain.validate_every "
+            f"{pretrain.validate_every}): a trial would never report its score in time; raise it or validate more often"
+        )
+    if search.scheduler == "pbt" and pipeline.cluster.workers > 1:
+        raise ValueError("sweep.search.scheduler pbt takes one worker a trial: set cluster.workers to 1, or choose asha")
+
+
+def _searched(key: str, pretrain: Pretrain) -> None:
+    section: object = pretrain
+    *parents, last = key.split(".")
+    for part in parents:
+        section = getattr(section, part, None)
+    known = sorted(type(section).model_fields) if isinstance(section, BaseModel) else []
+    if key.split(".")[0] in ("weighting", "paper_compat"):
+        raise ValueError(f"sweep.search.shared: {key!r} is not for all strategies: a strategy's own fields stand under strategies")
+    if last not in known:
+        names = [".".join([*parents, name]) for name in known]
+        raise ValueError(f"sweep.search.shared: {unknown_field(key, names)}")
 
 
 def digest_of(value: object) -> str:

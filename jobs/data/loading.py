@@ -110,6 +110,12 @@ def check_evaluable(folder: Path | str, points: int) -> None:
         )
 
 
+def evaluable_splits(folder: Path | str) -> dict[str, PreparedDataset]:
+    """The splits train, val and test of a prepared dataset, without empty ones."""
+    splits = {name: PreparedDataset(folder, name) for name in ("train", "val", "test")}
+    return {name: shapes for name, shapes in splits.items() if len(shapes)}
+
+
 def _batches(rows: _Rows, shares: Sequence[NDArray[np.int64]], workers: int) -> Iterator[Batch]:
     yield from DataLoader(rows, sampler=shares, batch_size=None, num_workers=workers)
 

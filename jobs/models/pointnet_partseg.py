@@ -19,7 +19,7 @@ class PointNetPartSeg(nn.Module):
 
     feature_dim = 2048
     local_dim = 64 + 128 + 128 + 512 + 2048
-    published_extras = ("convs", "bns")  # the part head
+    published_extras = ("convs1.", "convs2.", "convs3.", "convs4.", "bns1.", "bns2.", "bns3.")  # the part head
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,8 +10,8 @@ import trimesh
 from jobs.config import Pipeline, check, check_data
 from jobs.data.prepared import PreparedDataset
 from jobs.prepare import prepare
-from jobs.pretrain import check_points, training_shapes
 from jobs.pretraining.checkpoint import MOST_WAITING, VALIDATED, validation_over, wait_for_validations
+from jobs.pretraining.shapes import check_points, training_shapes
 
 
 def prepared(folder: Path, **settings: object) -> Path:

@@ -9,10 +9,10 @@ import torch
 
 from jobs.config import Pipeline, check
 from jobs.data.loading import Batch
-from jobs.pretrain import check_space, check_temporary
 from jobs.pretraining.checkpoint import bytes_needed
 from jobs.pretraining.loop import steps_an_epoch
 from jobs.pretraining.ranks import ALONE
+from jobs.pretraining.space import check_space, check_temporary
 from jobs.pretraining.step import build_model, build_training, train_step
 
 

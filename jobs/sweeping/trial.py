@@ -1,0 +1,235 @@
+"""One trial of a sweep: a training under one setting that tells its score as it goes, to whoever may stop it.
+
+With one worker it trains in the trial's own process; with several, Ray Train runs inside the trial. Its own folder is the truth of how far
+it got: a trial that starts again goes on from its newest whole checkpoint.
+"""
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.train
+import ray.train.torch
+import torch
+from mlflow import MlflowClient
+from ray import tune
+from ray.train.collective import broadcast_from_rank_zero
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from jobs.config import Pipeline, check, names
+from jobs.config.sweep import setting
+from jobs.data.loading import evaluable_splits
+from jobs.data.prepared import PreparedDataset
+from jobs.evaluation.features import calibrate_batchnorm, encode_with, split_features
+from jobs.evaluation.svm import evaluate
+from jobs.pretraining import checkpoint
+from jobs.pretraining.allocator import keep_freed_memory
+from jobs.pretraining.loop import Outside, run
+from jobs.pretraining.ranks import Ranks
+from jobs.pretraining.shapes import training_shapes
+from jobs.pretraining.step import build_model
+from jobs.pretraining.validation import load_encoder, validate
+from jobs.sweeping import children
+from jobs.tracking import MetricLog, log_once
+
+UNTRAINED = "untrained"  # in place of a strategy: the encoder with random weights
+POINTER = "from.json"  # in a Tune checkpoint: the folder of the trial's own checkpoint
+SCORED = "scores.json"
+SCORE, EPOCH = "score", "epoch"  # what a trial tells
+KEPT = 2  # checkpoints of a trial
+
+
+@dataclass(frozen=True)
+class Sweeping:
+    """What every trial knows of its sweep; travels to its process."""
+
+    config: str  # the resolved pipeline, JSON
+    folder: str  # the sweep's, on storage
+    run_id: str  # the sweep's run in MLflow
+    tracking_uri: str
+    point: bool = False  # report Tune checkpoints, for schedulers that move trials between settings
+
+    def trial_folder(self, key: str) -> Path:
+        """The folder of a trial."""
+        return Path(self.folder) / "trials" / key
+
+
+def trial_config(pipeline: Pipeline, trial: dict[str, Any]) -> Pipeline:
+    """The config of one training: the sweep's own with the trial's strategy, values and seed."""
+    assert pipeline.sweep is not None
+    values = json.loads(pipeline.to_json()) | {"seed": trial["seed"], "sweep": None}
+    if trial["strategy"] != UNTRAINED:
+        values["pretrain"] = setting(values["pretrain"], trial["strategy"], trial["values"], pipeline.sweep)
+    return check(values, "trial")
+
+
+def search_trial(space: dict[str, Any], sweeping: Sweeping) -> None:
+    """Trains a setting of the search and tells each validated epoch's score."""
+    trial = space["trial"]
+    _train(trial, key_of(trial, tune.get_context().get_trial_id()), sweeping)
+
+
+def confirm_trial(space: dict[str, Any], sweeping: Sweeping) -> None:
+    """Trains a setting to the end on one seed, then judges its best checkpoint; leaves `scores.json` in its folder."""
+    trial = space["trial"]
+    key = key_of(trial, "")
+    scored = sweeping.trial_folder(key) / SCORED
+    config = trial_config(Pipeline.model_validate_json(sweeping.config), trial)
+    if not scored.exists():
+        if trial["strategy"] == UNTRAINED:
+            children.child(MlflowClient(sweeping.tracking_uri), sweeping.run_id, key, {"strategy": UNTRAINED, "seed": trial["seed"]})
+            encoder = build_model(config.pretrain, config.seed).encoder
+        else:
+            _train(trial, key, sweeping)
+            encoder = load_encoder(config.pretrain.backbone, checkpoint.best(sweeping.trial_folder(key))[0])
+        scored.parent.mkdir(parents=True, exist_ok=True)
+        _judge(config, encoder, trial["strategy"] == UNTRAINED, scored)
+        _log_scores(config, key, sweeping, json.loads(scored.read_text()))
+    tune.report({EPOCH: config.pretrain.epochs, SCORE: json.loads(scored.read_text())["val"]["balanced_accuracy"]})
+
+
+def key_of(trial: dict[str, Any], trial_id: str) -> str:
+    """The name of a trial: a confirming one's follows from what it is, a searching one's from its id."""
+    return f"confirm-{trial['strategy']}-seed-{trial['seed']}" if trial.get("confirms") else f"search-{trial['strategy']}-{trial_id}"
+
+
+def _train(trial: dict[str, Any], key: str, sweeping: Sweeping) -> None:
+    client = MlflowClient(sweeping.tracking_uri)
+    run_id = children.child(client, sweeping.run_id, key, {"strategy": trial["strategy"], "seed": trial["seed"], **trial["values"]})
+    config = trial_config(Pipeline.model_validate_json(sweeping.config), trial)
+    start_from = _pointed()
+    folder = sweeping.trial_folder(key)
+    folder.mkdir(parents=True, exist_ok=True)
+    if config.cluster.workers == 1:
+        device = torch.device("cuda" if config.cluster.gpus_per_worker else "cpu")
+        _loop(config, run_id, sweeping, folder, Ranks(0, 1, device), tune.report, start_from)
+        return
+    cluster = config.cluster
+    resources: dict[str, float] = {"CPU": cluster.cpus_per_worker}
+    if cluster.gpus_per_worker:
+        resources["GPU"] = cluster.gpus_per_worker
+    ray.train.torch.TorchTrainer(
+        _rank,
+        train_loop_config={"config": config.to_json(), "run_id": run_id, "sweeping": sweeping, "folder": str(folder)},
+        torch_config=ray.train.torch.TorchConfig(
+            backend="nccl" if cluster.gpus_per_worker else "gloo", timeout_s=int(cluster.collective_timeout_s)
+        ),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=cluster.workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(  # type: ignore[call-arg]
+            name=key,
+            storage_path=str(Path(sweeping.folder) / "train"),
+            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # Ray's annotations show the first version of Train
+        ),
+    ).fit()
+
+
+def _rank(shared: dict[str, Any]) -> None:
+    """One of several workers of a trial."""
+    context = ray.train.get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    config = Pipeline.model_validate_json(shared["config"])
+    _loop(config, shared["run_id"], shared["sweeping"], Path(shared["folder"]), ranks, ray.train.report, None)
+
+
+def _loop(
+    config: Pipeline, run_id: str, sweeping: Sweeping, folder: Path, ranks: Ranks, tell: Callable[..., None], start_from: Path | None
+) -> None:
+    torch.set_num_threads(config.cluster.threads_per_worker)
+    keep_freed_memory()
+    client = MlflowClient(sweeping.tracking_uri)
+    log = MetricLog(client, run_id)
+
+    def report(metrics: dict[str, Any], write: Callable[[Path], None], validated: bool) -> None:
+        if not validated:
+            return
+        told: dict[str, Any] = {EPOCH: metrics[EPOCH]}
+        if ranks.rank == 0:
+            written = _keep(folder, metrics[EPOCH], write)
+            score = validate(config, written, folder, ranks.device)
+            log_once(client, run_id, names.VALIDATION_SCORE, score, checkpoint.facts(written)["step"])
+            told[SCORE] = score
+        if not sweeping.point:
+            tell(told)
+            return
+        with tempfile.TemporaryDirectory() as pointing:
+            (Path(pointing) / POINTER).write_text(json.dumps({"folder": str(folder), "checkpoint": written.name}))
+            tell(told, checkpoint=tune.Checkpoint.from_directory(pointing))
+
+    chosen = checkpoint.usable(folder if start_from is None else start_from.parent, start_from)[0] if ranks.rank == 0 else None
+    resume_from = chosen if ranks.world == 1 else broadcast_from_rank_zero(chosen)
+    outside = Outside(report=report, log=log.log, say=lambda line: None)
+    training = run(config, training_shapes(config), ranks, outside, resume_from)
+    if ranks.rank == 0:
+        tidy(folder)
+    del training
+
+
+def _keep(folder: Path, epoch: int, write: Callable[[Path], None]) -> Path:
+    """Writes a checkpoint of the trial and removes all but the newest."""
+    place = folder / f"epoch-{epoch:05d}"
+    fresh = folder / f".{place.name}"
+    for left_over in (fresh, place):
+        shutil.rmtree(left_over, ignore_errors=True)
+    fresh.mkdir()
+    write(fresh)
+    fresh.rename(place)
+    for old in sorted(folder.glob("epoch-*"))[:-KEPT]:
+        shutil.rmtree(old)
+    return place
+
+
+def tidy(folder: Path) -> None:
+    """Leaves the best encoder of a trial that has ended; its training state is some 20 times as large."""
+    for path in folder.glob("*epoch-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for state in folder.glob(f"*/{checkpoint.STATE}"):
+        state.unlink()
+
+
+def _pointed() -> Path | None:
+    """The checkpoint of another trial that this one was told to go on from."""
+    given = tune.get_checkpoint()
+    if given is None:
+        return None
+    with given.as_directory() as directory:
+        pointer = json.loads((Path(directory) / POINTER).read_text())
+    return Path(pointer["folder"]) / pointer["checkpoint"]
+
+
+def _judge(config: Pipeline, encoder: torch.nn.Module, untrained: bool, scored: Path) -> None:
+    """The protocol of an evaluation: C chosen on validation, refitted on train + validation, the test split looked at once."""
+    settings, probe = config.evaluate, config.probe_data.target
+    assert probe is not None
+    device = torch.device("cuda" if config.cluster.gpus_per_worker else "cpu")
+    if untrained:
+        train = PreparedDataset(probe, "train")
+        calibrate_batchnorm(encoder, train, points=settings.points, batch=settings.batch, device=device)
+    encode = encode_with(encoder, device)
+    splits = evaluable_splits(probe)
+    found = {name: split_features(encode, shapes, points=settings.points, batch=settings.batch) for name, shapes in splits.items()}
+    categories = int(max(np.max(one.labels) for one in found.values())) + 1
+    result = evaluate(found["train"], found["val"], found.get("test"), settings.c_grid, categories)
+    temporary = scored.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result.as_dict()))
+    temporary.rename(scored)
+
+
+def _log_scores(config: Pipeline, key: str, sweeping: Sweeping, scores: dict[str, Any]) -> None:
+    client = MlflowClient(sweeping.tracking_uri)
+    run_id = children.find(client, sweeping.run_id, key)
+    probe = config.probe_data.target
+    assert run_id is not None and probe is not None
+    dataset = PreparedDataset(probe, None).manifest["name"]
+    for part, values in (("val_", scores["val"]), ("", scores["test"] or {})):
+        for metric, value in values.items():
+            log_once(client, run_id, names.evaluation_metric("svm", dataset, f"{part}{metric}"), value, 0)
