@@ -1,10 +1,13 @@
-"""What tests of EdgeConvs share: neighbours by sorting, and how gradients are compared. Letters: jobs/models/edgeconv.py."""
+"""What tests of EdgeConvs share: neighbours by sorting, how gradients are compared, what is allocated. Letters: jobs/models/edgeconv.py."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def neighbours_by_sorting(x_BNC: Tensor, k: int) -> Tensor:
@@ -23,3 +26,16 @@ def assert_equal_gradients(ours: nn.Module, obvious: nn.Module, rtol: float = 1e
         torch.testing.assert_close(parameter.grad, expected, rtol=rtol, atol=allowed, msg=partial("{}: {}".format, name))
     for name, value in ours.state_dict().items():
         torch.testing.assert_close(value, statistics[name], rtol=1e-11, atol=1e-12, msg=partial("{}: {}".format, name))
+
+
+class LargestStorage(TorchDispatchMode):
+    """Bytes of the largest storage that any operation inside returns."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(value, Tensor):
+                self.largest = max(self.largest, value.untyped_storage().nbytes())
+        return result

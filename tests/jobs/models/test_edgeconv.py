@@ -1,17 +1,14 @@
 """EdgeConv without edges against the edge-by-edge layer, in float64 with the same neighbours forced."""
 import copy
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from jobs.bench.textbook import EdgeByEdge
 from jobs.models import maximum
 from jobs.models.edgeconv import EdgeConv
-from tests.jobs.models.edges import assert_equal_gradients, neighbours_by_sorting
+from tests.jobs.models.edges import LargestStorage, assert_equal_gradients, neighbours_by_sorting
 
 
 def pair_of_layers(channels: int, out_channels: int) -> tuple[EdgeConv, EdgeByEdge]:
@@ -77,19 +74,6 @@ def test_float32_stays_within_1e_4_of_float64_also_where_neighbours_lie_close(ow
     with torch.no_grad():
         found, exact = copy.deepcopy(fast).float()(x_BNC, idx_BNK), obvious(x_BNC.double(), idx_BNK)
     assert float((found - exact).abs().max()) < 1e-4
-
-
-class LargestStorage(TorchDispatchMode):
-    """Bytes of the largest storage that any operation inside returns."""
-
-    largest = 0
-
-    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(value, Tensor):
-                self.largest = max(self.largest, value.untyped_storage().nbytes())
-        return result
 
 
 def test_nothing_of_the_size_of_all_edges_is_ever_allocated() -> None:

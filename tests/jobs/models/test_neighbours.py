@@ -2,9 +2,11 @@
 import pytest
 import torch
 
+from jobs.bench import textbook
+from jobs.bench.encoder import clouds
 from jobs.models import neighbours
 from jobs.models.neighbours import nearest, nearest_features
-from tests.jobs.models.edges import neighbours_by_sorting
+from tests.jobs.models.edges import LargestStorage, neighbours_by_sorting
 
 
 @pytest.mark.parametrize(("points", "channels", "k"), [(37, 3, 5), (64, 64, 64), (256, 3, 10), (256, 64, 20), (240, 3, 1), (252, 8, 21)])
@@ -58,3 +60,27 @@ def test_values_not_finite_are_refused_and_inside_a_network_let_through(value: f
         nearest(x_BNC, 4)
     idx_BNK = nearest_features(x_BNC, 4)
     assert idx_BNK.min() >= 0 and idx_BNK.max() < 8
+
+
+@pytest.mark.parametrize("channels", [3, 64])
+def test_in_float32_the_sets_agree_with_a_full_sort_as_often_as_the_textbooks_do_under_one_ulp_of_noise(channels: int) -> None:
+    torch.manual_seed(3)
+    x_BNC = clouds(2, 1024)
+    x_BNC = torch.randn(2, 1024, channels) @ torch.randn(channels, channels) if channels > 3 else x_BNC
+    exact = neighbours_by_sorting(x_BNC.double(), 20).sort(2).values
+    noisy = torch.nextafter(x_BNC, x_BNC + torch.where(torch.rand_like(x_BNC) < 0.5, -1.0, 1.0))
+
+    def agreement(idx_BNK: torch.Tensor) -> float:
+        return float((idx_BNK.sort(2).values == exact).all(2).float().mean())
+
+    ours, books = agreement(nearest(x_BNC, 20)), agreement(textbook.neighbours(noisy, 20))
+    assert books < 1.0 or ours == 1.0
+    assert ours >= books
+    assert ours > 0.9
+
+
+def test_distances_are_held_a_chunk_at_a_time() -> None:
+    x_BNC = torch.randn(2, 2048, 3)
+    with LargestStorage() as storage:
+        nearest(x_BNC, 20)
+    assert storage.largest <= neighbours.CHUNK_BYTES < 2048 * 2048 * 4 / 4

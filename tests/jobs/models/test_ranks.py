@@ -59,6 +59,7 @@ def data_parallel_step() -> Answer:
     model.rgb, model.rgb_head, model.grey, model.grey_head = small_tower(3), image_head(32), small_tower(1), image_head(32)
     model.double()
     points_2RNC = torch.randn(2, ROWS, 16, 3, dtype=torch.float64)
+    points_2RNC[:, 0, 9:] = points_2RNC[:, 0, :1]  # dropped points, carried once with their number, on one rank alone
     rgb, grey = torch.randn(ROWS, 3, 16, 16, dtype=torch.float64), torch.randn(ROWS, 1, 16, 16, dtype=torch.float64)
     share, world = own_share(ROWS), dist.get_world_size() if dist.is_initialized() else 1
     step = nn.parallel.DistributedDataParallel(model) if world > 1 else model

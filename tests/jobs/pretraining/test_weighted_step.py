@@ -1,23 +1,50 @@
 """A step under each strategy: what it moves and when, what it leaves alone, and the same numbers on two ranks."""
+import contextlib
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from jobs.config import Pipeline
 from jobs.config.sections import Weighting
 from jobs.data.draws import share
 from jobs.data.loading import Batch
+from jobs.models import crossmodal
+from jobs.models.batchnorm import BatchNorm
 from jobs.pretraining.ranks import ALONE, Ranks
 from jobs.pretraining.step import Training, batch_losses, build_training, gradient_norms, train_step
 from tests.jobs.models.ranks import Answer, assert_ranks_equal_one_process
 from tests.jobs.pretraining.test_step import batch, config
 
 NAMES = sorted(get_args(section.model_fields["name"].annotation)[0] for section in get_args(get_args(Weighting)[0]))
+
+
+class SmallTower(nn.Sequential):
+    """In place of a ResNet, which would take most of the tests' time and is weighed like any other tower."""
+
+    feature_dim = 32
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.Conv2d(channels, 8, 3, 2), BatchNorm(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+
+
+@contextlib.contextmanager
+def small_towers() -> Iterator[None]:
+    with mock.patch.object(crossmodal, "build_tower", lambda name, channels: SmallTower(channels)):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _small_towers() -> Iterator[None]:
+    with small_towers():
+        yield
 
 
 def training_of(name: str, settings: dict[str, Any] | None = None, **pretrain: Any) -> Training:
@@ -95,7 +122,7 @@ def test_a_weight_that_is_not_finite_stops_the_run_with_its_name(name: str, monk
 
 
 SHAPES = 5  # over two ranks 2 + 3
-FOLLOWING = ("adacrossnet", "famo", "gradnorm", "uncertainty")  # the others follow nothing, or losses as adacrossnet does
+FOLLOWING = ("adacrossnet", "dwa", "famo", "gradnorm", "random", "uncertainty")
 
 
 def two_steps_of_each_strategy() -> Answer:
@@ -104,7 +131,8 @@ def two_steps_of_each_strategy() -> Answer:
     for name in FOLLOWING:
         settings = {"alpha": 5.0, "beta": 0.5} if name == "adacrossnet" else {}
         small = weighted(name, settings, batch=SHAPES, optimizer={"lr": 1e-4})
-        training = build_training(small, Ranks(rank, world, torch.device("cpu")), iterations=250)
+        with small_towers():
+            training = build_training(small, Ranks(rank, world, torch.device("cpu")), iterations=250)
         rows = [train_step(training, [own_rows(number, rank, world)]) for number in range(2)]
         answer[f"same/{name} rows"] = torch.stack(rows)
         answer[f"same/{name} encoder"] = torch.cat([value.detach().flatten()[:50] for value in training.model.encoder.parameters()])
