@@ -12,7 +12,7 @@ import ray
 import yaml
 
 from jobs.config import Pipeline, names
-from jobs.config.sweep import BASELINE
+from jobs.config.sweep import BASELINE, UNTRAINED
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.packaging import log_encoder
 from jobs.pretraining import checkpoint
@@ -21,9 +21,10 @@ from jobs.pretraining.shapes import check_points, training_shapes
 from jobs.pretraining.space import check_space
 from jobs.register import register_version
 from jobs.sweeping import children, pictures, report
+from jobs.sweeping.judging import SCORED
 from jobs.sweeping.pace import seconds_an_epoch, trials_at_once
 from jobs.sweeping.phases import Ended, confirm, search, trials_of
-from jobs.sweeping.trial import SCORED, UNTRAINED, Sweeping, key_of, trial_config
+from jobs.sweeping.trial import Sweeping, key_of, trial_config
 from jobs.tracking import Stage, curves, run_stage
 
 START_S = 8.0  # seconds that a trial takes beside its epochs: its process, its imports, its judging

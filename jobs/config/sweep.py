@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from jobs.config.sections import Count, Fraction, Strict
 
 BASELINE = "static"  # the strategy that all others are compared with
+UNTRAINED = "untrained"  # in place of a strategy where the encoder has random weights
 FIXED = {"name", "normalise"}  # of a weighting: not searched
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from jobs.config import Pipeline
-from jobs.config.sections import PUBLISHED_SELECTION_C, Backbone
+from jobs.config.published import SELECTION_C
+from jobs.config.sections import Backbone
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation.features import encode_with, split_features
 from jobs.evaluation.svm import Split, choose_c, score_at
@@ -30,7 +31,7 @@ def validate(config: Pipeline, folder: Path, run_folder: Path, device: torch.dev
     if paper is None:
         score = choose_c(features("train"), features("val"), settings.c_grid)[2]["balanced_accuracy"]
     else:
-        score = score_at(PUBLISHED_SELECTION_C[paper], features("train"), features("val"), features("test"))[0]["accuracy"]
+        score = score_at(SELECTION_C[paper], features("train"), features("val"), features("test"))[0]["accuracy"]
     checkpoint.keep_best(folder, run_folder, score)
     return score
 

@@ -12,7 +12,7 @@ OUTCOME = "outcome"  # the tag that says how a trial ended
 DONE, STOPPED, FAILED = "done", "stopped early", "failed"
 
 
-def child(client: MlflowClient, parent: str, key: str, params: dict[str, Any]) -> str:
+def child(client: MlflowClient, parent: str, key: str, params: dict[str, Any], config_digest: str) -> str:
     """The id of the run of trial `key` under the run `parent`, open: made with its parameters where there is none.
 
     Nobody else makes it at the same time: a trial lives in one process, and its driver asks once the trial has spoken.
@@ -22,8 +22,8 @@ def child(client: MlflowClient, parent: str, key: str, params: dict[str, Any]) -
     if found is not None:
         client.update_run(found, status="RUNNING")
         return found
-    pipeline = whole.data.tags.get(names.TAG_PIPELINE, "")
-    tags = {"mlflow.parentRunId": parent, TRIAL: key, names.TAG_PIPELINE: pipeline, names.TAG_STAGE: TRIAL}
+    of_sweep = {name: whole.data.tags[name] for name in (names.TAG_PIPELINE, names.TAG_CODE, names.TAG_DATA) if name in whole.data.tags}
+    tags = {"mlflow.parentRunId": parent, TRIAL: key, names.TAG_STAGE: TRIAL, names.TAG_CONFIG: config_digest, **of_sweep}
     run: str = client.create_run(whole.info.experiment_id, tags=tags, run_name=key).info.run_id
     for name, value in params.items():
         client.log_param(run, name, value)

@@ -9,14 +9,13 @@ import matplotlib
 import numpy as np
 
 from jobs.config import names
-from jobs.config.sweep import BASELINE
+from jobs.config.sweep import BASELINE, UNTRAINED
 from jobs.sweeping import children
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import NullFormatter
 
-UNTRAINED = "untrained"
 SCORE = "validation balanced accuracy"
 MARKS = {children.DONE: "o", children.STOPPED: "x", children.FAILED: "v"}
 

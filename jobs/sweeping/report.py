@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment
 
-from jobs.config.sweep import BASELINE
+from jobs.config.sweep import BASELINE, UNTRAINED
 from jobs.evaluation.paired import Difference, differences
 from jobs.sweeping import children
 
-UNTRAINED = "untrained"
 CAPTIONS = {
     "confirmed": "Balanced accuracy on held-out shapes that the search never used, a dot a seed.",
     "weights": "Loss weights over one confirming training, of the best strategy beside the baseline and of the static baseline.",

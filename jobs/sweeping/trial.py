@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray.train
 import ray.train.torch
 import torch
@@ -23,11 +22,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from jobs.config import Pipeline, check, names
-from jobs.config.sweep import setting
-from jobs.data.loading import evaluable_splits
-from jobs.data.prepared import PreparedDataset
-from jobs.evaluation.features import calibrate_batchnorm, encode_with, split_features
-from jobs.evaluation.svm import evaluate
+from jobs.config.sweep import UNTRAINED, setting
 from jobs.pretraining import checkpoint
 from jobs.pretraining.allocator import keep_freed_memory
 from jobs.pretraining.loop import Outside, run
@@ -36,11 +31,10 @@ from jobs.pretraining.shapes import training_shapes
 from jobs.pretraining.step import build_model
 from jobs.pretraining.validation import load_encoder, validate
 from jobs.sweeping import children
+from jobs.sweeping.judging import SCORED, judge, log_scores
 from jobs.tracking import MetricLog, log_once
 
-UNTRAINED = "untrained"  # in place of a strategy: the encoder with random weights
 POINTER = "from.json"  # in a Tune checkpoint: the folder of the trial's own checkpoint
-SCORED = "scores.json"
 SCORE, EPOCH = "score", "epoch"  # what a trial tells
 KEPT = 2  # checkpoints of a trial
 
@@ -83,14 +77,18 @@ def confirm_trial(space: dict[str, Any], sweeping: Sweeping) -> None:
     config = trial_config(Pipeline.model_validate_json(sweeping.config), trial)
     if not scored.exists():
         if trial["strategy"] == UNTRAINED:
-            children.child(MlflowClient(sweeping.tracking_uri), sweeping.run_id, key, {"strategy": UNTRAINED, "seed": trial["seed"]})
+            params = {"strategy": UNTRAINED, "seed": trial["seed"]}
+            children.child(MlflowClient(sweeping.tracking_uri), sweeping.run_id, key, params, config.digest())
             encoder = build_model(config.pretrain, config.seed).encoder
         else:
             _train(trial, key, sweeping)
             encoder = load_encoder(config.pretrain.backbone, checkpoint.best(sweeping.trial_folder(key))[0])
         scored.parent.mkdir(parents=True, exist_ok=True)
-        _judge(config, encoder, trial["strategy"] == UNTRAINED, scored)
-        _log_scores(config, key, sweeping, json.loads(scored.read_text()))
+        found = judge(config, encoder, calibrate=trial["strategy"] == UNTRAINED)
+        log_scores(MlflowClient(sweeping.tracking_uri), sweeping.run_id, key, config, found)
+        temporary = scored.with_suffix(".tmp")
+        temporary.write_text(json.dumps(found))
+        temporary.rename(scored)
     tune.report({EPOCH: config.pretrain.epochs, SCORE: json.loads(scored.read_text())["val"]["balanced_accuracy"]})
 
 
@@ -100,9 +98,9 @@ def key_of(trial: dict[str, Any], trial_id: str) -> str:
 
 
 def _train(trial: dict[str, Any], key: str, sweeping: Sweeping) -> None:
-    client = MlflowClient(sweeping.tracking_uri)
-    run_id = children.child(client, sweeping.run_id, key, {"strategy": trial["strategy"], "seed": trial["seed"], **trial["values"]})
     config = trial_config(Pipeline.model_validate_json(sweeping.config), trial)
+    params = {"strategy": trial["strategy"], "seed": trial["seed"], **trial["values"]}
+    run_id = children.child(MlflowClient(sweeping.tracking_uri), sweeping.run_id, key, params, config.digest())
     start_from = _pointed()
     folder = sweeping.trial_folder(key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,32 +202,3 @@ def _pointed() -> Path | None:
     with given.as_directory() as directory:
         pointer = json.loads((Path(directory) / POINTER).read_text())
     return Path(pointer["folder"]) / pointer["checkpoint"]
-
-
-def _judge(config: Pipeline, encoder: torch.nn.Module, untrained: bool, scored: Path) -> None:
-    """The protocol of an evaluation: C chosen on validation, refitted on train + validation, the test split looked at once."""
-    settings, probe = config.evaluate, config.probe_data.target
-    assert probe is not None
-    device = torch.device("cuda" if config.cluster.gpus_per_worker else "cpu")
-    if untrained:
-        train = PreparedDataset(probe, "train")
-        calibrate_batchnorm(encoder, train, points=settings.points, batch=settings.batch, device=device)
-    encode = encode_with(encoder, device)
-    splits = evaluable_splits(probe)
-    found = {name: split_features(encode, shapes, points=settings.points, batch=settings.batch) for name, shapes in splits.items()}
-    categories = int(max(np.max(one.labels) for one in found.values())) + 1
-    result = evaluate(found["train"], found["val"], found.get("test"), settings.c_grid, categories)
-    temporary = scored.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result.as_dict()))
-    temporary.rename(scored)
-
-
-def _log_scores(config: Pipeline, key: str, sweeping: Sweeping, scores: dict[str, Any]) -> None:
-    client = MlflowClient(sweeping.tracking_uri)
-    run_id = children.find(client, sweeping.run_id, key)
-    probe = config.probe_data.target
-    assert run_id is not None and probe is not None
-    dataset = PreparedDataset(probe, None).manifest["name"]
-    for part, values in (("val_", scores["val"]), ("", scores["test"] or {})):
-        for metric, value in values.items():
-            log_once(client, run_id, names.evaluation_metric("svm", dataset, f"{part}{metric}"), value, 0)

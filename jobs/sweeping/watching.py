@@ -26,15 +26,18 @@ class Watcher(tune.Callback):
         self.seen: dict[str, int] = {}  # trial -> its last epoch
         self.ended = 0
         self.best = float("-inf")
-        self.start = time.time()
+        self.start, self.progress = time.time(), 0  # since when, and epochs since then: a restored phase counts anew
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, start=time.time(), progress=0)
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
         if SCORE not in result:
             return
+        self.progress += max(1, int(result[EPOCH]) - self.seen.get(trial.trial_id, 0))
         self.seen[trial.trial_id] = int(result[EPOCH])
         self.best = max(self.best, float(result[SCORE]))
-        done = sum(self.seen.values())
-        left = (self.expected * self.epochs - done) * (time.time() - self.start) / max(1, done)
+        left = (self.expected * self.epochs - sum(self.seen.values())) * (time.time() - self.start) / self.progress
         self._say(
             f"{_key(trial)} epoch {result[EPOCH]}/{self.epochs} score {result[SCORE]:.3f} (best {self.best:.3f}); "
             f"{self.ended}/{self.expected} trials ended, at most {max(1, round(left / 60))} min left in this phase"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jobs.config import ConfigError, Pipeline, check, load
-from jobs.config.sections import PUBLISHED
+from jobs.config.published import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[3]
 
