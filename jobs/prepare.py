@@ -84,6 +84,7 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
         return _summed_up(folder, read_manifest(folder), say)
     items = SOURCES[data.kind].list_items(data)
     categories = sorted({item.category for item in items})
+    _compare_counts(items, SOURCES[data.kind].counts(data), say)
     listing = digest_of([[item.id, item.category, item.split, item.fingerprint] for item in items])
     with held(folder, say):
         if (folder / MANIFEST).is_file() and _reusable(folder, settings_of(data), listing, items, say):
@@ -97,6 +98,14 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
         manifest = finish(folder, data, items, categories, listing, built)
         remember_times(folder, manifest["digest"], items)
         return _summed_up(folder, manifest, say)
+
+
+def _compare_counts(items: Sequence[Item], expected: dict[str, int], say: Callable[[str], None]) -> None:
+    """Says so where a dataset holds another number of shapes than it is distributed with."""
+    found = {split: sum(item.split == split for item in items) for split in expected}
+    if found != expected:
+        counts = [", ".join(f"{count} {split}" for split, count in one.items()) for one in (found, expected)]
+        say(f"the source holds {counts[0]} shapes; the dataset is distributed with {counts[1]}")
 
 
 def _reusable(folder: Path, settings: dict[str, Any], listing: str, items: Sequence[Item], say: Callable[[str], None]) -> bool:

@@ -68,7 +68,23 @@ class ShapenetRender(Preparing):
     views: Count = 24  # views kept a shape, the first in name order
 
 
-Data = Annotated[Prepared | Synthetic | Meshes | ShapenetRender, Field(discriminator="kind")]
+class ModelNet(Preparing):
+    """ModelNet40, or its ten-class subset: the HDF5 release with shape_names.txt, or the .off folders."""
+
+    kind: Literal["modelnet40", "modelnet10"]
+    source: Folder  # the folder that holds ply_data_{train,test}*.h5, or one folder a class
+
+
+class ScanObjectNN(Preparing):
+    """ScanObjectNN's HDF5 files."""
+
+    kind: Literal["scanobjectnn"]
+    source: Folder  # the folder that holds main_split/ (and main_split_nobg/), or that folder itself
+    # obj_bg: with background; obj_only: without; pb_t50_rs: moved, turned and scaled, the hardest
+    variant: Literal["obj_bg", "obj_only", "pb_t50_rs"]
+
+
+Data = Annotated[Prepared | Synthetic | Meshes | ShapenetRender | ModelNet | ScanObjectNN, Field(discriminator="kind")]
 
 
 class Backbone(Strict):

@@ -26,6 +26,7 @@ class Item:
     split: str | None  # train, val or test where the source says so
     path: Path | None = None  # its geometry
     views: Path | None = None  # the folder of its rendered views
+    row: int | None = None  # of a file that holds many shapes
     fingerprint: str = ""  # changes when the raw files do (their names and sizes)
     modified: str = ""  # when the raw files were last written; decides what is kept, and is written into no dataset
 

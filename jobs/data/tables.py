@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.data import meshes, shapenet_render, synthetic
+from jobs.data import meshes, modelnet, scanobjectnn, shapenet_render, synthetic
 from jobs.data.catalog.tables import PART_NAMES
 from jobs.data.items import Item, Shape
 
@@ -19,11 +19,17 @@ class Source:
     read: Callable[[Item, Any], Shape]  # raises Reject
     variant: Callable[[Any], str]  # what distinguishes this form of the data, in words
     part_names: tuple[str, ...] = ()  # of the parts that `read` gives; empty: it gives none
+    counts: Callable[[Any], dict[str, int]] = lambda cfg: {}  # shapes a split of the dataset as distributed, where that is known
     version: int = 1  # raised with every change of what `read` gives for the same files and settings: older datasets are not reused then
 
 
 SOURCES: dict[str, Source] = {
     "synthetic": Source(synthetic.list_items, synthetic.read, lambda cfg: synthetic.VARIANT, PART_NAMES),
     "meshes": Source(meshes.list_items, meshes.read, lambda cfg: f"{cfg.up} up in the files"),
+    "modelnet40": Source(modelnet.list_items, modelnet.read, modelnet.variant, counts=lambda cfg: modelnet.COUNTS[cfg.kind]),
+    "modelnet10": Source(modelnet.list_items, modelnet.read, modelnet.variant, counts=lambda cfg: modelnet.COUNTS[cfg.kind]),
+    "scanobjectnn": Source(
+        scanobjectnn.list_items, scanobjectnn.read, lambda cfg: cfg.variant, counts=lambda cfg: scanobjectnn.COUNTS[cfg.variant]
+    ),
     "shapenet-render": Source(shapenet_render.list_items, shapenet_render.read, lambda cfg: "rendered views of ShapeNetRendering"),
 }

@@ -13,7 +13,7 @@ Folder = Annotated[Path, typer.Argument(help="A prepared dataset: the folder wit
 
 
 def prepare(
-    kind: Annotated[str, typer.Argument(help="synthetic, meshes or shapenet-render.")],
+    kind: Annotated[str, typer.Argument(help="synthetic, meshes, shapenet-render, modelnet40, modelnet10 or scanobjectnn.")],
     source: Annotated[str, typer.Argument(help="The raw dataset's folder; - for synthetic.")],
     target: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
     points: Annotated[int | None, typer.Option(help="Points stored a shape.", show_default="2048")] = None,
@@ -21,6 +21,7 @@ def prepare(
     image_size: Annotated[int | None, typer.Option(help="Pixels a side of a rendered view.", show_default="by kind")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every draw.", show_default="0")] = None,
     shapes: Annotated[int | None, typer.Option(help="How many shapes (synthetic).", show_default="400")] = None,
+    variant: Annotated[str | None, typer.Option(help="obj_bg, obj_only or pb_t50_rs (scanobjectnn).", show_default=False)] = None,
     up: Annotated[str | None, typer.Option(help="The meshes' up axis, y or z (meshes).", show_default="y")] = None,
     shard_rows: Annotated[int | None, typer.Option(help="Shapes a shard.", show_default="64")] = None,
 ) -> None:
@@ -28,7 +29,8 @@ def prepare(
     from jobs.config import check_data
     from jobs.config.names import ENV_DATA_CONFIG
 
-    asked = {"points": points, "views": views, "image_size": image_size, "seed": seed, "shapes": shapes, "up": up, "shard_rows": shard_rows}
+    drawn = {"points": points, "views": views, "image_size": image_size, "seed": seed}
+    asked = {**drawn, "shapes": shapes, "variant": variant, "up": up, "shard_rows": shard_rows}
     values: dict[str, object] = {key: value for key, value in asked.items() if value is not None}
     values |= {"kind": kind, "target": str(target.expanduser().resolve())}
     if source != "-":
