@@ -42,6 +42,9 @@ def close(client: MlflowClient, parent: str, key: str, outcome: str, error: str 
     run = find(client, parent, key)
     if run is None:
         return
+    before = client.get_run(run)
+    if before.info.status != "RUNNING" and before.data.tags.get(OUTCOME) == outcome:
+        return  # a driver that was killed had closed it
     client.set_tag(run, OUTCOME, outcome)
     if error is not None:
         client.set_tag(run, "error", error[:4000])

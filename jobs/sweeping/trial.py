@@ -34,6 +34,7 @@ from jobs.sweeping import children
 from jobs.sweeping.judging import SCORED, judge, log_scores
 from jobs.tracking import MetricLog, log_once
 
+TOLD = "told.json"  # in a trial's folder
 POINTER = "from.json"  # in a Tune checkpoint: the folder of the trial's own checkpoint
 SCORE, EPOCH = "score", "epoch"  # what a trial tells
 KEPT = 2  # checkpoints of a trial
@@ -64,9 +65,16 @@ def trial_config(pipeline: Pipeline, trial: dict[str, Any]) -> Pipeline:
 
 
 def search_trial(space: dict[str, Any], sweeping: Sweeping) -> None:
-    """Trains a setting of the search and tells each validated epoch's score."""
+    """Trains a setting of the search and tells each validated epoch's score.
+
+    A driver that was killed may not have written down what the trial told it last: it is told again, without training.
+    """
     trial = space["trial"]
-    _train(trial, key_of(trial, tune.get_context().get_trial_id()), sweeping)
+    key = key_of(trial, tune.get_context().get_trial_id())
+    if not sweeping.point:
+        for one in told_before(sweeping.trial_folder(key)):
+            tune.report(one)
+    _train(trial, key, sweeping)
 
 
 def confirm_trial(space: dict[str, Any], sweeping: Sweeping) -> None:
@@ -98,7 +106,11 @@ def key_of(trial: dict[str, Any], trial_id: str) -> str:
 
 
 def _train(trial: dict[str, Any], key: str, sweeping: Sweeping) -> None:
+    """Trains to the end; does nothing where that was reached before."""
     config = trial_config(Pipeline.model_validate_json(sweeping.config), trial)
+    known = told_before(sweeping.trial_folder(key))
+    if known and known[-1][EPOCH] == config.pretrain.epochs and not sweeping.point:
+        return
     params = {"strategy": trial["strategy"], "seed": trial["seed"], **trial["values"]}
     run_id = children.child(MlflowClient(sweeping.tracking_uri), sweeping.run_id, key, params, config.digest())
     start_from = _pointed()
@@ -146,9 +158,10 @@ def _loop(
     keep_freed_memory()
     client = MlflowClient(sweeping.tracking_uri)
     log = MetricLog(client, run_id)
+    known = [] if sweeping.point else told_before(folder)  # read by every rank before any trains
 
     def report(metrics: dict[str, Any], write: Callable[[Path], None], validated: bool) -> None:
-        if not validated:
+        if not validated or (known and metrics[EPOCH] <= known[-1][EPOCH]):
             return
         told: dict[str, Any] = {EPOCH: metrics[EPOCH]}
         if ranks.rank == 0:
@@ -156,6 +169,7 @@ def _loop(
             score = validate(config, written, folder, ranks.device)
             log_once(client, run_id, names.VALIDATION_SCORE, score, checkpoint.facts(written)["step"])
             told[SCORE] = score
+            _note(folder, told)
         if not sweeping.point:
             tell(told)
             return
@@ -170,6 +184,21 @@ def _loop(
     if ranks.rank == 0:
         tidy(folder)
     del training
+
+
+def told_before(folder: Path) -> list[dict[str, Any]]:
+    """What a trial has told of its epochs so far, in order."""
+    try:
+        found: list[dict[str, Any]] = json.loads((folder / TOLD).read_text())
+    except FileNotFoundError:
+        return []
+    return found
+
+
+def _note(folder: Path, told: dict[str, Any]) -> None:
+    temporary = folder / f".{TOLD}"
+    temporary.write_text(json.dumps([*told_before(folder), told]))
+    temporary.rename(folder / TOLD)
 
 
 def _keep(folder: Path, epoch: int, write: Callable[[Path], None]) -> Path:
