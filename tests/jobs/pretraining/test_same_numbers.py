@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,22 +76,26 @@ def train(config: Pipeline, folder: Path, world: int, die_after: int | None = No
 @pytest.mark.parametrize("name", list(MODELS))
 def test_one_two_and_three_ranks_and_a_killed_and_resumed_run_give_the_same_numbers(name: str, data: Path, tmp_path: Path) -> None:
     config, near = config_of(name, data), TOLERANCE[name]
-    one = train(config, tmp_path / "one", 1)
-    assert sorted(one.curve) == list(range(1, STEPS + 1))
-    assert one.features is not None
-    for world in (2, 3):
-        many = train(config, tmp_path / str(world), world)
-        same(one, many, near)
+    with ThreadPoolExecutor(max_workers=2) as pool:  # the trainings are processes of their own; two keep two cores busy
+        broken = pool.submit(killed_and_resumed, config, tmp_path / "killed")
+        whole = {world: pool.submit(train, config, tmp_path / str(world), world) for world in (3, 1, 2)}
+        one = whole[1].result()
+        assert sorted(one.curve) == list(range(1, STEPS + 1))
+        assert one.features is not None
+        for many in (whole[2].result(), whole[3].result(), broken.result()):
+            same(one, many, near)
 
-    folder = tmp_path / "killed"
+
+def killed_and_resumed(config: Pipeline, folder: Path) -> Outcome:
+    """Two ranks that kill themselves after an epoch, then one that goes on: on another number of ranks than it began with."""
     first = train(config, folder, 2, die_after=1)
     resume, passed_over = checkpoint.usable(folder, None)
     assert resume is not None
     assert resume.name.startswith("epoch-00001")
     assert not passed_over
-    second = train(config, folder, 1, resume=resume)  # on another number of ranks than it began with
-    same(one, Outcome({**first.curve, **second.curve}, second.features), near)
+    second = train(config, folder, 1, resume=resume)
     assert min(second.curve) == 12  # it went on, it did not begin again
+    return Outcome({**first.curve, **second.curve}, second.features)
 
 
 def same(one: Outcome, other: Outcome, near: float) -> None:
