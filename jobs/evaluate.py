@@ -14,8 +14,9 @@ from jobs.config.sections import Evaluate
 from jobs.data.loading import check_evaluable, evaluable_splits
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures
-from jobs.evaluation.features import Encode, calibrate_batchnorm, encode_with, split_features
-from jobs.evaluation.svm import Result, evaluate
+from jobs.evaluation.features import Encode, calibrate_batchnorm, encode_with
+from jobs.evaluation.judging import judge
+from jobs.evaluation.svm import Result
 from jobs.packaging import load_encoder
 from jobs.pretraining.step import build_model
 from jobs.tracking import Stage, log_once, run_stage
@@ -41,7 +42,6 @@ def evaluate_stage(stage: Stage) -> None:
         lambda: build_model(config.pretrain, config.seed).encoder,
         splits,
         settings,
-        len(manifest["categories"]),
         stage.say,
     )
     if confusion is not None:
@@ -65,7 +65,6 @@ def compare(
     random: Callable[[], torch.nn.Module],
     splits: dict[str, PreparedDataset],
     settings: Evaluate,
-    categories: int,
     say: Callable[[str], None],
 ) -> tuple[dict[str, dict[str, Any]], np.ndarray | None]:
     """Scores of `trained`, and of what `random` builds with its BatchNorm calibrated and untouched; the confusion of the first."""
@@ -81,12 +80,7 @@ def compare(
     for name, build in (("trained", trained), ("random", calibrated), ("random_uncalibrated", lambda: encode_with(random(), device))):
         say(f"{name}: features of {sum(map(len, splits.values()))} shapes")
         encode = build()
-        features = {split: split_features(encode, shapes, points=settings.points, batch=settings.batch) for split, shapes in splits.items()}
-        train, val, test = features["train"], features["val"], features.get("test")
-        result = evaluate(train, val, test, settings.c_grid, categories, beside=[settings.fixed_c])
-        found[name] = result.as_dict()
-        if test is not None:
-            found[name]["fixed_c"] = {"c": settings.fixed_c, "test": result.beside[settings.fixed_c]}
+        found[name], result = judge(encode, splits, settings)
         say(f"{name}: {_line(result)}")
         confusion = result.confusion if name == "trained" else confusion
     return found, confusion
@@ -112,11 +106,14 @@ def protocol(manifest: dict[str, Any], points: int, c: float) -> dict[str, Any]:
     }
 
 
-def log_scores(client: MlflowClient, run_id: str, found: dict[str, dict[str, Any]], manifest: dict[str, Any], model_id: str) -> None:
-    """Metrics of the run; the trained encoder's are attached to its LoggedModel and the dataset's digest."""
+def log_scores(
+    client: MlflowClient, run_id: str, found: dict[str, dict[str, Any]], manifest: dict[str, Any], model_id: str | None
+) -> None:
+    """Metrics of the run; the trained encoder's are attached to its LoggedModel, where it is one, and the dataset's digest."""
     dataset = manifest["name"]
     for name, scores in found.items():
-        of_model = {"model_id": model_id, "dataset_name": dataset, "dataset_digest": manifest["digest"]} if name == "trained" else {}
+        attached = name == "trained" and model_id is not None
+        of_model = {"model_id": str(model_id), "dataset_name": dataset, "dataset_digest": manifest["digest"]} if attached else {}
         prefix = "" if name == "trained" else f"{name}_"
         fixed = scores.get("fixed_c", {}).get("test")
         for part, values in (("", scores["test"]), ("val_", scores["val"]), ("fixed_c_", fixed)):

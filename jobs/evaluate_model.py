@@ -62,7 +62,7 @@ def evaluate_model(model: str, data: Path, points: int, seed: int, say: Callable
         torch.manual_seed(seed)
         return build_backbone(backbone.name, backbone.k)
 
-    found, confusion = compare(lambda: encoder.predict, random, splits, settings, len(manifest["categories"]), say)
+    found, confusion = compare(lambda: encoder.predict, random, splits, settings, say)
     c = found["trained"]["c"]
     facts = {"scores": found, "protocol": protocol(manifest, points, c), "model": f"models:/{version.name}/{version.version}"}
     experiment = client.get_run(version.run_id).info.experiment_id

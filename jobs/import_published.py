@@ -16,12 +16,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from jobs.config import names
+from jobs.config.pipeline import WITH_NEIGHBOURS
 from jobs.config.sections import Backbone
 from jobs.models.published import NEIGHBOURS, Reading, fit, read_file
 from jobs.models.tables import BACKBONES, build_backbone
 from jobs.packaging import log_encoder, weights_digest
-
-WITHOUT_NEIGHBOURS = ("pointnet", "pointnet_partseg")
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"import: error: {error}")
     name = names.registered_name(backbone.name)
-    registered = f"{name} version {version}" + ("" if backbone.name in WITHOUT_NEIGHBOURS else f", k = {backbone.k}")
+    registered = f"{name} version {version}" + (f", k = {backbone.k}" if backbone.name in WITH_NEIGHBOURS else "")
     print(f"import: {len(reading.weights)} tensors, {len(reading.left_out)} left out; registered as {registered}", flush=True)
     print(f"import: next: adacrossnet evaluate models:/{name}/{version} --data DIR", flush=True)
 
@@ -52,7 +51,7 @@ def settings_of(name: str, variant: str | None, k: int | None) -> Backbone:
     """What the state dict does not hold: the number of neighbours, the project's own unless given. ValueError when nothing tells it."""
     if k is not None:
         return Backbone.model_validate({"name": name, "k": k})
-    if name in WITHOUT_NEIGHBOURS:
+    if name not in WITH_NEIGHBOURS:
         return Backbone.model_validate({"name": name})
     if variant is None:
         raise ValueError(f"{name} takes k neighbours and the file does not hold k: give --variant {'|'.join(NEIGHBOURS)}, or --k")

@@ -17,7 +17,6 @@ from ray.train import (
     FailureConfig,
     LoggingConfig,
     RunConfig,
-    ScalingConfig,
     ValidationConfig,
     ValidationTaskConfig,
 )
@@ -33,6 +32,7 @@ from jobs.pretraining.results import leave_results, log_checkpoint
 from jobs.pretraining.shapes import check_points, training_shapes
 from jobs.pretraining.space import check_space, check_temporary
 from jobs.pretraining.validation import validate
+from jobs.pretraining.workers import workers
 from jobs.tracking import MetricLog, Stage, log_once, run_stage
 
 STOPPED = "stopped.txt"  # why the ranks stopped by themselves
@@ -72,19 +72,11 @@ def fit(config: Pipeline, stage: Stage) -> None:
     """Trains to the end, over worker failures; a run of the same pipeline goes on from its newest whole checkpoint."""
     cluster = config.cluster
     shared = {"config": config.to_json(), "run_id": stage.run_id, "pipeline": stage.pipeline, "tracking_uri": stage.client.tracking_uri}
-    resources: dict[str, float] = {"CPU": cluster.cpus_per_worker}
-    if cluster.gpus_per_worker:
-        resources["GPU"] = cluster.gpus_per_worker
     validator: dict[str, float] = {"num_cpus": 0, "num_gpus": cluster.validator_gpus, "max_retries": 2}
     trainer = ray.train.torch.TorchTrainer(  # type: ignore[call-arg]  # Ray's annotations show the first version of Train
         train_worker,
         train_loop_config=shared,
-        torch_config=ray.train.torch.TorchConfig(
-            backend="nccl" if cluster.gpus_per_worker else "gloo", timeout_s=int(cluster.collective_timeout_s)
-        ),
-        scaling_config=ScalingConfig(
-            num_workers=cluster.workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
-        ),
+        **workers(cluster),
         run_config=RunConfig(  # type: ignore[call-arg]
             name=stage.pipeline,
             storage_path=str(config.cluster.storage / "pretrain"),

@@ -18,7 +18,7 @@ def register(stage: Stage) -> None:
     """The evaluated encoder as a version with its scores as tags."""
     evaluation, trained = stage.facts_of("evaluate"), stage.stage_runs["pretrain"]
     code = stage.client.get_run(trained).data.tags[names.TAG_CODE]  # of the tree that trained it: this job's may have been edited since
-    tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: code, **_tags(evaluation)}
+    tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: code, **score_tags(evaluation)}
     name, model_id = names.registered_name(stage.config.pretrain.backbone.name), evaluation["model_id"]
     version = register_version(stage.client, name, model_id, trained, tags)
     stage.leave({"name": name, "version": version, "model_id": model_id})
@@ -51,7 +51,8 @@ def register_version(client: MlflowClient, name: str, model_id: str, run_id: str
     return str(version)
 
 
-def _tags(evaluation: dict[str, Any]) -> dict[str, str]:
+def score_tags(evaluation: dict[str, Any]) -> dict[str, str]:
+    """An evaluation's protocol and its scores of the trained and the random encoder as a version's tags."""
     scores, protocol = evaluation["scores"], evaluation["protocol"]
     tags = {f"protocol.{key}": str(value) for key, value in protocol.items()}
     for encoder in ("trained", "random"):

@@ -7,21 +7,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import yaml
 
 from jobs.config import Pipeline, names
 from jobs.config.sweep import BASELINE, UNTRAINED
 from jobs.data.prepared import PreparedDataset, check_shards
+from jobs.evaluate import log_scores, protocol
 from jobs.packaging import log_encoder
 from jobs.pretraining import checkpoint
 from jobs.pretraining.loop import steps_an_epoch
 from jobs.pretraining.shapes import check_points, training_shapes
 from jobs.pretraining.space import check_space
-from jobs.register import register_version
+from jobs.register import register_version, score_tags
 from jobs.sweeping import children, pictures, report
-from jobs.sweeping.judging import SCORED
+from jobs.sweeping.findings import findings, mean_validation, winner
 from jobs.sweeping.pace import seconds_an_epoch, trials_at_once
 from jobs.sweeping.phases import Ended, confirm, search, trials_of
 from jobs.sweeping.trial import Sweeping, key_of, trial_config
@@ -104,47 +104,12 @@ def best_settings(searched: dict[str, list[Ended]], stage: Stage) -> dict[str, d
     return chosen | {UNTRAINED: {}}
 
 
-def findings(
-    config: Pipeline,
-    searched: dict[str, list[Ended]],
-    chosen: dict[str, dict[str, Any]],
-    confirmed: list[Ended],
-    folder: Path,
-    seconds: float,
-) -> dict[str, Any]:
-    """Everything that the report, the pictures and the summary are made of, as plain values."""
-    assert config.sweep is not None and config.probe_data.target is not None
-    manifest = PreparedDataset(config.probe_data.target, None).manifest
-    spent = sum(one.epochs for trials in searched.values() for one in trials)
-    scores: dict[str, list[dict[str, Any]]] = {}
-    for one in sorted(confirmed, key=lambda trial: (trial.strategy, trial.seed)):
-        found = json.loads((folder / "trials" / one.key / SCORED).read_text())
-        scores.setdefault(one.strategy, []).append({"seed": one.seed, "key": one.key, "seconds": one.seconds, **found})
-    return {
-        "name": config.name,
-        "demonstration": config.sweep.demonstration,
-        "confidence": config.sweep.confirm.confidence,
-        "normalise": config.sweep.normalise,
-        "dataset": {"name": manifest["name"], "digest": manifest["digest"]},
-        "shapes": {split: value["count"] for split, value in manifest["splits"].items()},
-        "backbone": config.pretrain.backbone.name,
-        "epochs": config.pretrain.epochs,
-        "scheduler": config.sweep.search.scheduler,
-        "method": config.sweep.search.method,
-        "search_epochs": {"spent": spent, "whole": sum(len(trials) for trials in searched.values()) * config.pretrain.epochs},
-        "search": {strategy: [_plain(one) for one in trials] for strategy, trials in searched.items()},
-        "best": chosen,
-        "confirm": scores,
-        "seconds": seconds,
-    }
-
-
 def leave(stage: Stage, config: Pipeline, found: dict[str, Any], sweeping: Sweeping) -> None:
     """Pictures, report, the best setting as a config, and the best encoder as a candidate."""
     strategy, seed = winner(found)
     best_trial = {"strategy": strategy, "values": found["best"][strategy], "seed": seed, "confirms": True}
     others = [name for name in found["confirm"] if name not in (BASELINE, UNTRAINED)]
-    moving = max(others, key=lambda name: _mean_validation(found, name), default=BASELINE)  # beside the baseline, also where that is best
+    moving = max(others, key=lambda name: mean_validation(found, name), default=BASELINE)  # beside the baseline, also where that is best
     weighed = [names.WEIGHT_INTRA, names.WEIGHT_CROSS]
     lines = {name: curves(stage.client, _run_of(stage, name, seed), weighed) for name in dict.fromkeys([moving, BASELINE])}
     drawn = {
@@ -171,14 +136,6 @@ def leave(stage: Stage, config: Pipeline, found: dict[str, Any], sweeping: Sweep
     stage.say(f"best on validation: {strategy}; {model['name']} version {model['version']}, alias {names.ALIAS_CANDIDATE}")
 
 
-def winner(found: dict[str, Any]) -> tuple[str, int]:
-    """The strategy with the best mean validation score in the confirmation, and the seed of its best training; test is not looked at."""
-    trained = {name: runs for name, runs in found["confirm"].items() if name != UNTRAINED}
-    strategy = max(trained, key=lambda name: _mean_validation(found, name))
-    best = max(trained[strategy], key=lambda one: (one["val"]["balanced_accuracy"], -one["seed"]))
-    return strategy, int(best["seed"])
-
-
 def register_best(stage: Stage, config: Pipeline, folder: Path, found: dict[str, Any], strategy: str) -> dict[str, str]:
     """The winner's best checkpoint as a version of the registered model, with the alias `candidate`."""
     chosen, facts = checkpoint.best(folder)
@@ -191,28 +148,22 @@ def register_best(stage: Stage, config: Pipeline, folder: Path, found: dict[str,
         step=checkpoint.facts(chosen)["step"],
         tags={"epoch": str(facts["epoch"]), names.TAG_CONFIG: config.digest(), names.TAG_PIPELINE: stage.pipeline},
     )
-    scores = next(one for one in found["confirm"][strategy] if one["seed"] == config.seed)
+    assert config.probe_data.target is not None
+    manifest = PreparedDataset(config.probe_data.target, None).manifest
+    of_seed = {name: next(one for one in runs if one["seed"] == config.seed) for name, runs in found["confirm"].items()}
+    scores = {"trained": of_seed[strategy], "random": of_seed[UNTRAINED]}
+    log_scores(stage.client, stage.run_id, {"trained": scores["trained"]}, manifest, model_id)
+    judged = {"scores": scores, "protocol": protocol(manifest, config.evaluate.points, scores["trained"]["c"])}
     tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: config.digest(), names.TAG_CODE: stage.code_digest, "strategy": strategy}
-    for split in ("val", "test"):
-        for metric, value in (scores[split] or {}).items():
-            tags[names.evaluation_metric("svm", found["dataset"]["name"], f"trained.{split}.{metric}")] = f"{value:.6f}"
+    tags |= score_tags(judged)
     version = register_version(stage.client, names.registered_name(found["backbone"]), model_id, stage.run_id, tags)
     return {"name": names.registered_name(found["backbone"]), "version": version, "model_id": model_id}
-
-
-def _mean_validation(found: dict[str, Any], strategy: str) -> float:
-    return float(np.mean([one["val"]["balanced_accuracy"] for one in found["confirm"][strategy]]))
 
 
 def _run_of(stage: Stage, strategy: str, seed: int) -> str:
     run = children.find(stage.client, stage.run_id, key_of({"strategy": strategy, "seed": seed, "confirms": True}, ""))
     assert run is not None, "a confirming trial made its run before it trained"
     return run
-
-
-def _plain(one: Ended) -> dict[str, Any]:
-    kept = ("key", "strategy", "values", "seed", "curve", "outcome", "error", "seconds")
-    return {**{name: getattr(one, name) for name in kept}, "best": one.best if one.curve else None, "epochs": one.epochs}
 
 
 if __name__ == "__main__":

@@ -161,8 +161,7 @@ class Reconciler:
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             "PYTHONUNBUFFERED": "1",
             # Threads that spin for long while they wait starve those they wait for once anything else wants the cores: a step takes
-            # seconds. Those that sleep at once halve the speed of a quiet machine. Ten thousand turns are some ten microseconds.
-            **{key: os.environ[key] for key in ("OMP_WAIT_POLICY",) if key in os.environ},
+            # seconds. Those that sleep at once halve the speed of a quiet machine.
             "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
         }

@@ -73,15 +73,15 @@ def train(config: Pipeline, folder: Path) -> tuple[float, float]:
     """Test balanced accuracy of the epoch with the best validation score, and of the one with the best test score."""
     from jobs.data.loading import evaluable_splits
     from jobs.data.prepared import PreparedDataset
-    from jobs.evaluation.features import encode_with, split_features
-    from jobs.evaluation.svm import evaluate
+    from jobs.evaluation.features import encode_with
+    from jobs.evaluation.judging import judge
     from jobs.pretraining import checkpoint
     from jobs.pretraining.loop import Outside, run
     from jobs.pretraining.ranks import ALONE
     from jobs.pretraining.validation import load_encoder
 
     assert config.data.target is not None
-    splits, settings = evaluable_splits(config.data.target), config.evaluate
+    splits = evaluable_splits(config.data.target)
     scores: list[tuple[float, float]] = []
 
     def report(metrics: dict[str, Any], write: Callable[[Path], None], validated: bool) -> None:
@@ -91,10 +91,8 @@ def train(config: Pipeline, folder: Path) -> tuple[float, float]:
             write(Path(place))
             assert checkpoint.fault(Path(place)) is None
             encode = encode_with(load_encoder(config.pretrain.backbone, Path(place)), ALONE.device)
-        features = {name: split_features(encode, shapes, points=settings.points, batch=settings.batch) for name, shapes in splits.items()}
-        result = evaluate(features["train"], features["val"], features["test"], settings.c_grid, 16)
-        assert result.test is not None
-        scores.append((result.val["balanced_accuracy"], result.test["balanced_accuracy"]))
+        found, _ = judge(encode, splits, config.evaluate)
+        scores.append((found["val"]["balanced_accuracy"], found["test"]["balanced_accuracy"]))
 
     outside = Outside(report=report, log=lambda rows: None, say=lambda line: None)
     run(config, PreparedDataset(config.data.target, "train"), ALONE, outside, None)

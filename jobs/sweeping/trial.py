@@ -6,7 +6,6 @@ it got: a trial that starts again goes on from its newest whole checkpoint.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from jobs.config import Pipeline, check, names
 from jobs.config.sweep import UNTRAINED, setting
+from jobs.evaluate import log_scores, probed
+from jobs.evaluation.features import calibrate_batchnorm, encode_with
+from jobs.evaluation.judging import judge
 from jobs.pretraining import checkpoint
 from jobs.pretraining.allocator import keep_freed_memory
 from jobs.pretraining.loop import Outside, run
@@ -30,14 +32,14 @@ from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.shapes import training_shapes
 from jobs.pretraining.step import build_model
 from jobs.pretraining.validation import load_encoder, validate
+from jobs.pretraining.workers import workers
 from jobs.sweeping import children
-from jobs.sweeping.judging import SCORED, judge, log_scores
+from jobs.sweeping.trial_folder import keep, note, tidy, told_before
 from jobs.tracking import MetricLog, log_once
 
-TOLD = "told.json"  # in a trial's folder
+SCORED = "scores.json"  # in a confirming trial's folder
 POINTER = "from.json"  # in a Tune checkpoint: the folder of the trial's own checkpoint
 SCORE, EPOCH = "score", "epoch"  # what a trial tells
-KEPT = 2  # checkpoints of a trial
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,27 @@ def confirm_trial(space: dict[str, Any], sweeping: Sweeping) -> None:
             _train(trial, key, sweeping)
             encoder = load_encoder(config.pretrain.backbone, checkpoint.best(sweeping.trial_folder(key))[0])
         scored.parent.mkdir(parents=True, exist_ok=True)
-        found = judge(config, encoder, calibrate=trial["strategy"] == UNTRAINED)
-        log_scores(MlflowClient(sweeping.tracking_uri), sweeping.run_id, key, config, found)
+        found = _judge(config, encoder, sweeping, key, calibrate=trial["strategy"] == UNTRAINED)
         temporary = scored.with_suffix(".tmp")
         temporary.write_text(json.dumps(found))
         temporary.rename(scored)
     tune.report({EPOCH: config.pretrain.epochs, SCORE: json.loads(scored.read_text())["val"]["balanced_accuracy"]})
+
+
+def _judge(config: Pipeline, encoder: torch.nn.Module, sweeping: Sweeping, key: str, calibrate: bool) -> dict[str, Any]:
+    """Scores of the encoder, also on the trial's run; `calibrate` sets BatchNorm's statistics by an unlabelled pass over train first."""
+    settings, probe = config.evaluate, config.probe_data.target
+    assert probe is not None
+    device = torch.device("cuda" if config.cluster.gpus_per_worker else "cpu")
+    manifest, splits = probed(probe, settings.points)
+    if calibrate:
+        calibrate_batchnorm(encoder, splits["train"], points=settings.points, batch=settings.batch, device=device)
+    scores, _ = judge(encode_with(encoder, device), splits, settings)
+    client = MlflowClient(sweeping.tracking_uri)
+    run_id = children.find(client, sweeping.run_id, key)
+    assert run_id is not None, "a confirming trial made its run before it trained"
+    log_scores(client, run_id, {"trained": scores}, manifest, None)
+    return scores
 
 
 def key_of(trial: dict[str, Any], trial_id: str) -> str:
@@ -120,23 +137,14 @@ def _train(trial: dict[str, Any], key: str, sweeping: Sweeping) -> None:
         device = torch.device("cuda" if config.cluster.gpus_per_worker else "cpu")
         _loop(config, run_id, sweeping, folder, Ranks(0, 1, device), tune.report, start_from)
         return
-    cluster = config.cluster
-    resources: dict[str, float] = {"CPU": cluster.cpus_per_worker}
-    if cluster.gpus_per_worker:
-        resources["GPU"] = cluster.gpus_per_worker
     ray.train.torch.TorchTrainer(
         _rank,
         train_loop_config={"config": config.to_json(), "run_id": run_id, "sweeping": sweeping, "folder": str(folder)},
-        torch_config=ray.train.torch.TorchConfig(
-            backend="nccl" if cluster.gpus_per_worker else "gloo", timeout_s=int(cluster.collective_timeout_s)
-        ),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=cluster.workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
-        ),
+        **workers(config.cluster),
         run_config=ray.train.RunConfig(  # type: ignore[call-arg]
             name=key,
             storage_path=str(Path(sweeping.folder) / "train"),
-            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            failure_config=ray.train.FailureConfig(max_failures=config.cluster.max_failures),
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # Ray's annotations show the first version of Train
         ),
@@ -165,11 +173,11 @@ def _loop(
             return
         told: dict[str, Any] = {EPOCH: metrics[EPOCH]}
         if ranks.rank == 0:
-            written = _keep(folder, metrics[EPOCH], write)
+            written = keep(folder, metrics[EPOCH], write)
             score = validate(config, written, folder, ranks.device)
             log_once(client, run_id, names.VALIDATION_SCORE, score, checkpoint.facts(written)["step"])
             told[SCORE] = score
-            _note(folder, told)
+            note(folder, told)
         if not sweeping.point:
             tell(told)
             return
@@ -184,43 +192,6 @@ def _loop(
     if ranks.rank == 0:
         tidy(folder)
     del training
-
-
-def told_before(folder: Path) -> list[dict[str, Any]]:
-    """What a trial has told of its epochs so far, in order."""
-    try:
-        found: list[dict[str, Any]] = json.loads((folder / TOLD).read_text())
-    except FileNotFoundError:
-        return []
-    return found
-
-
-def _note(folder: Path, told: dict[str, Any]) -> None:
-    temporary = folder / f".{TOLD}"
-    temporary.write_text(json.dumps([*told_before(folder), told]))
-    temporary.rename(folder / TOLD)
-
-
-def _keep(folder: Path, epoch: int, write: Callable[[Path], None]) -> Path:
-    """Writes a checkpoint of the trial and removes all but the newest."""
-    place = folder / f"epoch-{epoch:05d}"
-    fresh = folder / f".{place.name}"
-    for left_over in (fresh, place):
-        shutil.rmtree(left_over, ignore_errors=True)
-    fresh.mkdir()
-    write(fresh)
-    fresh.rename(place)
-    for old in sorted(folder.glob("epoch-*"))[:-KEPT]:
-        shutil.rmtree(old)
-    return place
-
-
-def tidy(folder: Path) -> None:
-    """Leaves the best encoder of a trial that has ended; its training state is some 20 times as large."""
-    for path in folder.glob("*epoch-*"):
-        shutil.rmtree(path, ignore_errors=True)
-    for state in folder.glob(f"*/{checkpoint.STATE}"):
-        state.unlink()
 
 
 def _pointed() -> Path | None:

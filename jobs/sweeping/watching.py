@@ -13,7 +13,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from jobs.sweeping import children
-from jobs.sweeping.trial import EPOCH, SCORE, key_of, tidy
+from jobs.sweeping.trial import EPOCH, SCORE, key_of
+from jobs.sweeping.trial_folder import tidy
 
 RETRIES = 1  # of a trial whose process was lost; it goes on from its checkpoint
 

@@ -35,6 +35,11 @@ def reproduce(
     with tracking_server(home) as uri:
         check_answers(uri)
         first = origin(model, Runs(uri))
+    if first.config.sweep is not None:
+        raise ValueError(
+            f"{first.name} version {first.version} was found by the sweep {first.pipeline}: `adacrossnet report {first.pipeline}` gives the "
+            "best.yaml that `adacrossnet run` trains its setting from again"
+        )
     console.print(f"{first.name} version {first.version} was made by {first.pipeline}", highlight=False)
     if first.code and first.code != code_digest(project_tree()):
         console.print("its code differs from the present tree's, so the scores may differ too", style="yellow")

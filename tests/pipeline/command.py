@@ -88,6 +88,16 @@ def wait_for(log: Path, pattern: str, timeout: float = 240) -> re.Match[str]:
     raise AssertionError(f"{pattern!r} did not come within {timeout} s:\n{log.read_text()}")
 
 
+def kill_outright(process: subprocess.Popen[str], folder: Path) -> None:
+    """SIGKILL, and a minute for what it had started to end by itself; AssertionError when something of it stays."""
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 60
+    while processes_of(folder) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert processes_of(folder) == []
+
+
 def processes_of(folder: Path) -> list[psutil.Process]:
     """Living processes whose command line or working directory names `folder`."""
     found = []

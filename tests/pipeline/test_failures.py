@@ -1,7 +1,6 @@
 """Everything that kills: workers, the command, checkpoints. What was started goes on, to the same numbers."""
 import re
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -9,7 +8,7 @@ import pytest
 
 from jobs.config import names
 from jobs.pretraining import checkpoint
-from tests.pipeline.command import TINY, Adacrossnet, processes_of, wait_for
+from tests.pipeline.command import TINY, Adacrossnet, kill_outright, processes_of, wait_for
 
 # Longer epochs than the quick test's, so that there is a middle to be killed in. PointNet: its features do not hang on neighbour sets.
 CONFIG = TINY.replace("shapes: 160", "shapes: 320").replace("{name: dgcnn, k: 4}", "{name: pointnet}").replace("epochs: 3", "epochs: 4")
@@ -100,12 +99,7 @@ def test_the_command_killed_outright_leaves_no_process_and_resumes(undisturbed: 
     process = command.start("run", str(command.config(CONFIG)), log=log)
     pipeline = wait_for(log, r"pipeline (tiny-\S+)")[1]
     wait_for(log, r"epoch 2/4 step")
-    process.kill()
-    process.wait()
-    end = time.monotonic() + 60
-    while processes_of(tmp_path) and time.monotonic() < end:
-        time.sleep(0.5)
-    assert processes_of(tmp_path) == []
+    kill_outright(process, tmp_path)
     command("resume", pipeline)
     same(command, undisturbed)
 

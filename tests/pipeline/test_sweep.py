@@ -1,7 +1,6 @@
 """A sweep as a person runs it: searched, confirmed, reported; killed in the middle and resumed; with trials that fail."""
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -9,21 +8,9 @@ from mlflow.entities import Run
 
 from jobs.config import load
 from jobs.sweeping.children import OUTCOME, TRIAL
-from tests.pipeline.command import Adacrossnet, processes_of, wait_for
+from tests.pipeline.command import TINY, Adacrossnet, kill_outright, processes_of, wait_for
 
-SWEEP = """
-name: tiny-sweep
-data: {kind: synthetic, shapes: 160, points: 64, views: 1, image_size: 32}
-pretrain:
-  backbone: {name: pointnet}
-  image: {tower: resnet18, size: 32}
-  optimizer: {lr: 5.0e-4, clip_norm: 5.0}
-  epochs: 3
-  batch: 16
-  points: 48
-  loader_workers: 0
-  log_every: 1
-evaluate: {points: 48}
+SWEEP = TINY.replace("name: tiny", "name: tiny-sweep").replace("{name: dgcnn, k: 4}", "{name: pointnet}").replace("workers: 2, ", "") + """
 sweep:
   demonstration: true
   search:
@@ -33,7 +20,6 @@ sweep:
     trials: 3
     reduction: 3
   confirm: {seeds: 2}
-cluster: {cpus_per_worker: 1, min_free_gb: 0.1}
 """
 
 pytestmark = pytest.mark.soak
@@ -85,6 +71,7 @@ def test_a_sweep_is_confirmed_reported_and_its_best_setting_is_a_ready_config(tm
     assert best.stages == ("prepare", "pretrain", "evaluate", "register")
     assert best.pretrain.weighting.name == command.summary["sweep"]["winner"]
     assert best.pretrain.weighting.normalise
+    assert f"was found by the sweep {pipeline}" in command("reproduce", "adacrossnet-pointnet/1", code=1)
     again = command("sweep", str(command.config(SWEEP)), code=1)
     assert f"the sweep {pipeline} has the name 'tiny-sweep' already" in again
 
@@ -94,12 +81,7 @@ def test_a_sweep_killed_in_the_middle_goes_on_without_a_trial_twice(tmp_path: Pa
     process = command.start("sweep", str(command.config(SWEEP)), log=log)
     pipeline = wait_for(log, r"pipeline (tiny-sweep-\S+)")[1]
     wait_for(log, r"search adacrossnet: .* [12]/3 trials ended")
-    process.kill()
-    process.wait()
-    end = time.monotonic() + 60
-    while processes_of(tmp_path) and time.monotonic() < end:
-        time.sleep(0.5)
-    assert processes_of(tmp_path) == []
+    kill_outright(process, tmp_path)
     before = {key: run.info.run_id for key, run in trials(command).items()}
     ended = {key for key, run in trials(command).items() if OUTCOME in run.data.tags}
     times = {key: run.info.end_time for key, run in trials(command).items()}

@@ -1,14 +1,10 @@
 """AdaCrossNet's adaptive weights. K losses."""
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from jobs.losses.weighting.epoch_mean import EpochMean
-from jobs.losses.weighting.protocol import check_state
+from jobs.losses.weighting.followed import FollowedLosses
 
 
 class AdaCrossNetWeights:
@@ -23,30 +19,19 @@ class AdaCrossNetWeights:
         device: torch.device | str, dtype: torch.dtype,
     ) -> None:  # fmt: skip
         self.alpha, self.beta, self.relative, self.at_once = alpha, beta, change == "relative", cadence == "step"
-        self.weights_K = torch.ones(losses, device=device, dtype=dtype)
-        self.previous_K = torch.zeros(losses, device=device, dtype=dtype)
-        self.mean = EpochMean(losses, 1 if self.at_once else epoch_batches, device, dtype)
+        self.kept = FollowedLosses(losses, 1 if self.at_once else epoch_batches, device=device, dtype=dtype)
+        self.state_dict, self.load_state_dict = self.kept.state_dict, self.kept.load_state_dict
 
     def weigh(self, losses_K: Tensor) -> Tensor:
         """losses_K [K] of this batch, global -> weights_K [K]: after the rule's step, or those of this epoch."""
-        before_K = self.weights_K.clone()
-        mean_K = self.mean.add(losses_K.detach().to(self.previous_K))
+        kept = self.kept
+        before_K = kept.weights_K.clone()
+        mean_K = kept.add(losses_K)
         if mean_K is None:
             return before_K
-        change_K = mean_K - self.previous_K
+        change_K = mean_K - kept.previous_K
         if self.relative:
-            change_K = torch.where(self.previous_K > 0, change_K / self.previous_K, torch.zeros_like(change_K))
-        self.weights_K = torch.lerp(torch.sigmoid(self.alpha * change_K), self.weights_K, self.beta)
-        self.previous_K = mean_K.clone()
-        return self.weights_K.clone() if self.at_once else before_K
-
-    def state_dict(self) -> dict[str, Any]:
-        """The weights, the losses before, and the epoch's so far."""
-        return {"weights": self.weights_K.clone(), "previous": self.previous_K.clone(), **self.mean.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`; ValueError when it is not this strategy's, or of another number of losses."""
-        check_state(state, {"weights", "previous", "epoch_sum", "epoch_seen"}, len(self.weights_K))
-        self.weights_K = state["weights"].to(self.weights_K).clone()
-        self.previous_K = state["previous"].to(self.previous_K).clone()
-        self.mean.load_state_dict(dict(state))
+            change_K = torch.where(kept.previous_K > 0, change_K / kept.previous_K, torch.zeros_like(change_K))
+        kept.weights_K = torch.lerp(torch.sigmoid(self.alpha * change_K), kept.weights_K, self.beta)
+        kept.previous_K = mean_K
+        return kept.weights_K.clone() if self.at_once else before_K

@@ -6,7 +6,8 @@ import pytest
 from jobs.config import Pipeline, check
 from jobs.pretraining import checkpoint
 from jobs.sweeping.pace import trials_at_once
-from jobs.sweeping.trial import EPOCH, KEPT, SCORE, _keep, _note, key_of, tidy, told_before, trial_config
+from jobs.sweeping.trial import EPOCH, SCORE, key_of, trial_config
+from jobs.sweeping.trial_folder import KEPT, keep, note, tidy, told_before
 
 
 def pipeline(**cluster: float) -> Pipeline:
@@ -19,7 +20,7 @@ def pipeline(**cluster: float) -> Pipeline:
 def test_what_was_told_is_known_again_in_order(tmp_path: Path) -> None:
     assert told_before(tmp_path) == []
     for epoch in (1, 2, 3):
-        _note(tmp_path, {EPOCH: epoch, SCORE: epoch / 10})
+        note(tmp_path, {EPOCH: epoch, SCORE: epoch / 10})
     assert told_before(tmp_path) == [{EPOCH: epoch, SCORE: epoch / 10} for epoch in (1, 2, 3)]
 
 
@@ -29,7 +30,7 @@ def test_the_newest_checkpoints_are_kept_and_the_best_encoder_alone_when_it_has_
         (folder / checkpoint.ENCODER).write_text("encoder")
 
     for epoch in (1, 2, 3, 3):  # the last again, as after a restart
-        written = _keep(tmp_path, epoch, write)
+        written = keep(tmp_path, epoch, write)
     assert [path.name for path in sorted(tmp_path.glob("epoch-*"))] == [f"epoch-{epoch:05d}" for epoch in (2, 3)]
     assert KEPT == 2
     written.rename(tmp_path / "best")

@@ -75,8 +75,8 @@ def test_what_is_given_out_can_be_changed_without_harm_and_carries_no_gradient()
 
 
 def test_another_strategys_state_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs epoch_seen, epoch_sum, previous, weights of 2 losses"):
+    with pytest.raises(ValueError, match="needs previous, seen, sum, weights of 2 losses"):
         rule(1.0, 0.5).load_state_dict({})
     with pytest.raises(ValueError, match=r"\[3\]"):
-        other = {"weights": torch.ones(3), "previous": torch.zeros(3), "epoch_sum": torch.zeros(3), "epoch_seen": torch.tensor(0)}
+        other = {"weights": torch.ones(3), "previous": torch.zeros(3), "sum": torch.zeros(3), "seen": torch.tensor(0)}
         rule(1.0, 0.5).load_state_dict(other)
