@@ -85,6 +85,8 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
     items = SOURCES[data.kind].list_items(data)
     categories = sorted({item.category for item in items})
     _compare_counts(items, SOURCES[data.kind].counts(data), say)
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        _refuse_foreign(folder)  # before the lock beside it is made: a mistyped target is left as it was
     listing = digest_of([[item.id, item.category, item.split, item.fingerprint] for item in items])
     with held(folder, say):
         if (folder / MANIFEST).is_file() and _reusable(folder, settings_of(data), listing, items, say):
@@ -186,13 +188,21 @@ class _Progress:
 def _summed_up(folder: Path, manifest: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
     say(f"{folder}: {counts}; {len(manifest['categories'])} categories, {manifest['points']} points, {manifest['views']} views a shape")
+    counts_of = {split: value["categories"] for split, value in manifest["splits"].items()}
     for split, word in (("val", "validation"), ("test", "test")):
-        if not manifest["splits"][split]["count"]:
-            say(f"no {word} shape: a category gives one from three different shapes on, or a source that names its splits does")
+        bare = [name for name in manifest["categories"] if counts_of["train"][name] and not counts_of[split][name]]
+        if bare:
+            which = f"in {len(bare)} of {len(manifest['categories'])} categories ({', '.join(bare[:5])}{', …' if len(bare) > 5 else ''})"
+            say(
+                f"no {word} shape {which}: a source that names splits (folders train, val, test) must name this one for each of them; "
+                "where none is named, a category gives one from three different shapes on"
+            )
+    if len(manifest["categories"]) == 1:
+        say(f"{manifest['categories'][0]} is the only category: pretraining can use it, the linear SVM needs two")
     if manifest["resampled"]:
         say(f"{manifest['resampled']} shapes had fewer than {manifest['points']} points and were resampled")
     if manifest["rejects"]:
-        say(f"{manifest['rejects']} rejects, each with its reason in {folder / REJECTS}")
+        say(f"{manifest['rejects']} reject{'s'[: manifest['rejects'] != 1]}, each with its reason in {folder / REJECTS}")
     return manifest
 
 

@@ -18,6 +18,7 @@ from jobs.data.images import decode
 from jobs.data.prepared import PreparedDataset
 
 MOST_VIEWS = 4  # shown a shape
+MOST_SHAPES = 120  # on a sheet: more take minutes to draw and nobody looks at
 ACROSS = 2  # shapes a row of the sheet
 CELL = 1.5  # inches a picture
 LONGEST_NAME = 16  # characters of an id that fit above a cloud
@@ -73,8 +74,10 @@ def main() -> None:
     parser.add_argument("--shapes", type=int, default=12, help="how many shapes to show")
     arguments = parser.parse_args()
     try:
-        if arguments.shapes < 1:
-            raise ValueError("--shapes must be at least 1")
+        if not 1 <= arguments.shapes <= MOST_SHAPES:
+            raise ValueError(f"--shapes is {arguments.shapes}: a sheet shows 1 to {MOST_SHAPES}")
+        if arguments.out.is_dir() or not arguments.out.parent.is_dir():
+            raise ValueError(f"{arguments.out} is {'a folder' if arguments.out.is_dir() else 'in no folder'}: name a PNG file to write")
         contact_sheet(arguments.folder, arguments.out, arguments.shapes)
     except (ValueError, OSError) as error:
         sys.exit(f"show: error: {error}")

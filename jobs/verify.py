@@ -87,7 +87,9 @@ def _report(folder: Path, manifest: dict[str, Any], faults: list[str]) -> dict[s
 def _text(folder: Path, manifest: dict[str, Any], faults: list[str]) -> str:
     if faults:
         more = [f"... and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        return "\n".join([f"verify: {folder}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:MOST_FAULTS]), *more])
+        mend = ["the same `data prepare` again makes what is damaged anew"] if manifest else []
+        head = f"verify: {folder}: {len(faults)} fault{'s'[: len(faults) != 1]}"
+        return "\n".join([head, *(f"  {fault}" for fault in faults[:MOST_FAULTS]), *more, *mend])
     counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
     return (
         f"verify: {folder}: whole. {manifest['name']}, kind {manifest['kind']}, {counts}, {manifest['points']} points, "

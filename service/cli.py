@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -13,6 +14,7 @@ app = typer.Typer(
     help="Point-cloud pretraining as a service on Ray: raw shapes in, a registered encoder with its scores out.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 config_app = typer.Typer(help="Check a config, print its schema.", no_args_is_help=True)
@@ -41,6 +43,21 @@ config_app.command("schema")(configs.schema)
 data_app.command("prepare")(data.prepare)
 data_app.command("verify")(data.verify)
 data_app.command("show")(data.show)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"adacrossnet {version('adacrossnet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_version)] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -113,7 +113,9 @@ def _fault(item: Any, root: Any) -> str:
     if item["type"] == "extra_forbidden":
         known = sorted({field for model in models for field in model.model_fields})
         near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.0)
-        return f"{name}: unknown key; did you mean {near[0]!r}? (known here: {', '.join(known)})"
+        chosen = len(keys) > 1 and _is_choice(models)
+        other = f"; another {keys[-2]} as a whole: --set '{'.'.join(keys[:-1])}={{...}}'" if chosen else ""
+        return f"{name}: unknown key; did you mean {near[0]!r}? (known here: {', '.join(known)}{other})"
     if item["type"] == "missing":
         return f"{name}: is required and not given"
     if item["input"] is None and item["type"] in ("model_type", "model_attributes_type", "dict_type"):
@@ -124,6 +126,11 @@ def _fault(item: Any, root: Any) -> str:
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     return f"{name}: {item['msg']} (got {item['input']!r})"
+
+
+def _is_choice(models: typing.Sequence[type[BaseModel]]) -> bool:
+    """Whether the section is one of several forms, told apart by its name or kind: another form has other keys."""
+    return any(_tags(model) for model in models)
 
 
 def _walk(root: Any, loc: tuple[Any, ...]) -> tuple[list[type[BaseModel]], list[str]]:

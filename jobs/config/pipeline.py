@@ -9,7 +9,7 @@ from typing import get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from jobs.config.sections import Cluster, Data, Evaluate, Prepared, Pretrain, Strict, Tracking, Weighting
-from jobs.config.sweep import FIXED, Sweep, samples, setting, unknown_field
+from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
 
 STAGES = ("prepare", "pretrain", "evaluate", "register")
 SWEEP_STAGES = ("prepare", "sweep")
@@ -96,9 +96,12 @@ def _check_sweep(sweep: Sweep, pipeline: Pipeline) -> None:
     sections = {get_args(one.model_fields["name"].annotation)[0]: one for one in get_args(get_args(Weighting)[0])}
     for key in search.shared:
         _searched(key, pretrain)
+    unknown = [name for name in search.strategies if name not in sections]
+    if unknown:
+        raise ValueError(f"sweep.search.strategies: {unknown_field(unknown[0], list(sections))}")
+    if BASELINE not in search.strategies:
+        raise ValueError(f"sweep.search.strategies needs {BASELINE}: it is the baseline that the others are compared with")
     for strategy, space in search.strategies.items():
-        if strategy not in sections:
-            raise ValueError(f"sweep.search.strategies: {unknown_field(strategy, list(sections))}")
         known = sorted(set(sections[strategy].model_fields) - FIXED)
         for key in space:
             if key not in known:
@@ -116,6 +119,11 @@ def _check_sweep(sweep: Sweep, pipeline: Pipeline) -> None:
         raise ValueError(
             f"sweep.search.grace_epochs is {search.grace_epochs}, before the first validation (pretrain.validate_every "
             f"{pretrain.validate_every}): a trial would never report its score in time; raise it or validate more often"
+        )
+    if search.scheduler != "none" and search.grace_epochs >= pretrain.epochs:
+        raise ValueError(
+            f"sweep.search.grace_epochs is {search.grace_epochs} of pretrain.epochs {pretrain.epochs}: no trial could be stopped before "
+            "its end; lower it, or set sweep.search.scheduler to none"
         )
     if search.scheduler == "pbt" and pipeline.cluster.workers > 1:
         raise ValueError("sweep.search.scheduler pbt takes one worker a trial: set cluster.workers to 1, or choose asha")

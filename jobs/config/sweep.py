@@ -71,8 +71,6 @@ class Search(Strict):
 
     @model_validator(mode="after")
     def _searchable(self) -> Search:
-        if BASELINE not in self.strategies:
-            raise ValueError(f"sweep.search.strategies needs {BASELINE}: it is the baseline that the others are compared with")
         for name in self.strategies:
             space = {**self.shared, **self.strategies[name]}
             loose = sorted(key for key, one in space.items() if one.kind not in ("grid", "choice"))

@@ -101,6 +101,8 @@ def digest(shards: list[dict[str, Any]], index_sha256: str) -> str:
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a prepared dataset; ValueError, with the way out, when the folder does not hold one that this code reads."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name the folder of the prepared dataset, the one that holds {MANIFEST}")
     if not folder.is_dir():
         raise ValueError(f"{folder} does not exist: prepare a dataset there first (`adacrossnet data prepare KIND SOURCE {folder}`)")
     path = folder / MANIFEST

@@ -35,7 +35,9 @@ def list_items(cfg: Meshes) -> list[Item]:
         raise ValueError(f"{cfg.source} holds {', '.join(splits)}: the layout is <class>/<split>/, not <split>/<class>/")
     items = [_item(cfg.source, path) for found in files.values() for path in found]
     if not items:
-        raise ValueError(f"{cfg.source} holds no mesh: expected <class>/[<split>/]*.{{off,obj,ply,stl,glb}} under it")
+        loose = sum(path.suffix.lower() in SUFFIXES for path in cfg.source.iterdir())
+        here = f" in class folders, but {loose} beside them: move each into the folder of its class" if loose else ""
+        raise ValueError(f"{cfg.source} holds no mesh{here}; expected <class>/[<split>/]*.{{off,obj,ply,stl,glb}} under it")
     return sorted(items, key=lambda item: item.id)
 
 

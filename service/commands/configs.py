@@ -17,12 +17,21 @@ def check(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fal
     if as_json:
         typer.echo(json.dumps(json.loads(resolved.to_json()), indent=1))
         return
-    workers, pretrain = resolved.cluster.workers, resolved.pretrain
+    workers, pretrain, sweep = resolved.cluster.workers, resolved.pretrain, resolved.sweep
     typer.echo(f"{config}: fits. {resolved.name}, digest {resolved.digest()}")
+    weighting = f"{pretrain.weighting.name} weighting"
+    if sweep is not None:
+        weighting = f"a sweep over {', '.join(sweep.search.strategies)}, each best setting confirmed on {sweep.confirm.seeds} seeds"
     typer.echo(
         f"  {resolved.data.kind} data, {pretrain.backbone.name}, {pretrain.epochs} epochs of batch {pretrain.batch} "
-        f"on {workers} worker{'s'[: workers != 1]}, {pretrain.weighting.name} weighting"
+        f"on {workers} worker{'s'[: workers != 1]}, {weighting}"
     )
+    for section, data in (("data", resolved.data), ("probe", resolved.probe)):
+        place = getattr(data, "source", None) or (data.target if data is not None and data.kind == "prepared" else None)
+        if place is not None and not place.is_dir():
+            typer.echo(f"  note: {section} is read from {place}, which is no folder on this machine")
+    if resolved.data.kind == "synthetic" and pretrain.batch * pretrain.accumulate > resolved.data.shapes:
+        typer.echo(f"  note: pretrain.batch is {pretrain.batch} (x {pretrain.accumulate}), more than all {resolved.data.shapes} shapes")
 
 
 def schema() -> None:

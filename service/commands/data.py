@@ -33,12 +33,15 @@ def prepare(
     asked = {**drawn, "shapes": shapes, "variant": variant, "up": up, "shard_rows": shard_rows}
     values: dict[str, object] = {key: value for key, value in asked.items() if value is not None}
     values |= {"kind": kind, "target": str(target.expanduser().resolve())}
+    if kind == "synthetic" and source != "-":
+        raise ValueError(f"SOURCE: synthetic shapes are made, not read from {source}: write - there")
+    folder = Path(source).expanduser().resolve()
     if source != "-":
-        folder = Path(source).expanduser().resolve()
-        if not folder.is_dir():
-            raise ValueError(f"SOURCE: there is no folder {folder}; name the one that holds the {kind} dataset")
         values["source"] = str(folder)
-    run_module("prepare", env={ENV_DATA_CONFIG: check_data(values, "data prepare").model_dump_json()})
+    section = check_data(values, "data prepare")
+    if source != "-" and not folder.is_dir():
+        raise ValueError(f"SOURCE: there is no folder {folder}; name the one that holds the {kind} dataset")
+    run_module("prepare", env={ENV_DATA_CONFIG: section.model_dump_json()})
 
 
 def verify(folder: Folder, as_json: AsJson = False) -> None:
@@ -49,7 +52,7 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
 def show(
     folder: Folder,
     out: Annotated[Path | None, typer.Argument(help="The picture; else DIR/contact-sheet.png.", metavar="OUT.png")] = None,
-    shapes: Annotated[int, typer.Option(help="How many shapes.", min=1)] = 12,
+    shapes: Annotated[int, typer.Option(help="How many shapes.", min=1, max=120)] = 12,
 ) -> None:
     """Draw a contact sheet: for some shapes the cloud and its views."""
     picture = (out or folder / "contact-sheet.png").resolve()

@@ -37,8 +37,8 @@ def reproduce(
         first = origin(model, Runs(uri))
     if first.config.sweep is not None:
         raise ValueError(
-            f"{first.name} version {first.version} was found by the sweep {first.pipeline}: `adacrossnet report {first.pipeline}` gives the "
-            "best.yaml that `adacrossnet run` trains its setting from again"
+            f"{first.name} version {first.version} was found by the sweep {first.pipeline}: `adacrossnet report {first.pipeline}` names "
+            "its best.yaml, from which `adacrossnet run` trains its setting again"
         )
     console.print(f"{first.name} version {first.version} was made by {first.pipeline}", highlight=False)
     if first.code and first.code != code_digest(project_tree()):

@@ -171,13 +171,34 @@ def test_a_dataset_without_validation_shapes_says_so(tmp_path: Path) -> None:
     for number in range(2):
         write_cloud(tmp_path / "raw", "0001", f"{number}", cloud(number))
     _, lines = prepare(ShapenetRender(kind="shapenet-render", source=tmp_path / "raw", target=tmp_path / "a", points=40))
-    assert [line.split(":")[0] for line in lines if line.startswith("no ")] == ["no validation shape", "no test shape"]
+    said = [line for line in lines if line.startswith("no ")]
+    assert [line.split(":")[0] for line in said] == [f"no {word} shape in 1 of 1 categories (0001)" for word in ("validation", "test")]
+    assert "0001 is the only category: pretraining can use it, the linear SVM needs two" in lines
+
+
+def test_categories_whose_folders_name_no_test_split_are_named(tmp_path: Path) -> None:
+    for number in range(12):  # bare has no split folders, split has train alone
+        folder = tmp_path / "raw" / ("bare" if number % 2 else "split/train")
+        folder.mkdir(parents=True, exist_ok=True)
+        corners = "\n".join(" ".join(map(str, corner)) for corner in ((0, 0, 0), (1 + number, 0, 0), (0, 1, 0), (0, 0, 1)))
+        (folder / f"{number}.off").write_text(f"OFF\n4 4 0\n{corners}\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n")
+    _, lines = prepare(Meshes(kind="meshes", source=tmp_path / "raw", target=tmp_path / "a", points=40, views=0))
+    (said,) = [line for line in lines if line.startswith("no ")]
+    assert said.startswith("no test shape in 2 of 2 categories (bare, split): a source that names splits")
+
+
+def test_a_mistyped_target_is_left_as_it_was_and_nothing_made_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/thesis.tex").write_text("ten years of work")
+    with pytest.raises(ValueError, match=r"holds other files \(thesis.tex\)"):
+        prepare(config(tmp_path / "home"))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["home", "thesis.tex"]
 
 
 def test_progress_is_shown_to_the_end(tmp_path: Path) -> None:
     _, lines = prepare(config(tmp_path / "a"))
     assert any(line.startswith("34/34 shapes, ") and line.endswith(" s left") for line in lines)
-    assert "16 categories, 64 points, 1 views a shape" in lines[-1]
+    assert any("16 categories, 64 points, 1 views a shape" in line for line in lines)
 
 
 def test_shapes_with_fewer_points_are_resampled_and_counted(tmp_path: Path) -> None:

@@ -34,6 +34,17 @@ def test_shapes_are_taken_from_the_classes_in_turn() -> None:
     assert _spread(labels, 99) == list(range(7))
 
 
+def test_a_folder_as_the_picture_and_more_shapes_than_a_sheet_holds_are_refused(tmp_path: Path) -> None:
+    for arguments, message in (
+        ((str(tmp_path),), "is a folder: name a PNG file to write"),
+        ((str(tmp_path / "no/a.png"),), "is in no folder"),
+        ((str(tmp_path / "a.png"), "--shapes", "121"), "a sheet shows 1 to 120"),
+    ):
+        command = [sys.executable, "-m", "jobs.show", str(tmp_path), *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 1 and message in done.stderr
+
+
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "jobs.show", str(tmp_path / "nowhere"), str(tmp_path / "a.png")], cwd=ROOT, capture_output=True, text=True

@@ -93,4 +93,7 @@ def test_the_command_reports_in_words_and_json_and_ends_with_one_on_faults(folde
     bad, missing = run(str(folder), "--json"), run(str(folder / "nowhere"))
     report = json.loads(bad.stdout)
     assert bad.returncode == 1 and report["ok"] is False and report["faults"] == ["index.arrow: missing"]
+    words, file = run(str(folder)), run(str(folder / "manifest.json"))
+    assert "1 fault\n" in words.stdout and "the same `data prepare` again makes what is damaged anew" in words.stdout
+    assert "is a file: name the folder of the prepared dataset" in file.stdout
     assert missing.returncode == 1 and "does not exist: prepare a dataset there first" in missing.stdout

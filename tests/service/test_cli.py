@@ -133,6 +133,35 @@ def test_config_check_and_schema(tmp_path: Path) -> None:
     assert "pretrain" in json.loads(_call("config", "schema", cwd=tmp_path).stdout)["properties"]
 
 
+def test_config_check_notes_what_will_matter_where_it_runs_and_says_what_a_sweep_does(tmp_path: Path) -> None:
+    away = _call("config", "check", str(_write(tmp_path, data={"kind": "prepared", "target": "nowhere"})), cwd=tmp_path)
+    assert (away.returncode, "note: data is read from" in away.stdout) == (0, True)
+    few = _call("config", "check", str(_write(tmp_path, pretrain={"batch": 500})), cwd=tmp_path)
+    assert "note: pretrain.batch is 500 (x 1), more than all 400 shapes" in few.stdout
+    search = {"strategies": {"static": {}, "famo": {}}}
+    sweep = _call("config", "check", str(_write(tmp_path, pretrain={"epochs": 3}, sweep={"search": search})), cwd=tmp_path)
+    assert "a sweep over famo, static, each best setting confirmed on 5 seeds" in sweep.stdout
+    assert "note" not in sweep.stdout
+
+
+def test_the_version_is_the_packages() -> None:
+    assert re.fullmatch(r"adacrossnet \d+\.\d+\.\d+\n", _call("--version", cwd=Path.cwd()).stdout)
+
+
+def test_another_weighting_by_its_name_alone_is_told_to_be_set_as_a_whole(tmp_path: Path) -> None:
+    config = _write(tmp_path, pretrain={"weighting": {"name": "adacrossnet", "alpha": 1.0}})
+    said = _call("config", "check", str(config), "--set", "pretrain.weighting.name=dwa", cwd=tmp_path).stderr
+    assert "another weighting as a whole: --set 'pretrain.weighting={...}'" in said
+
+
+def test_data_prepare_refuses_a_kind_that_is_none_and_a_source_that_is_not_read(tmp_path: Path) -> None:
+    none = _call("data", "prepare", "foo", "nowhere", "out", cwd=tmp_path)
+    assert none.returncode == 1 and "'foo'" in none.stderr and "'meshes'" in none.stderr
+    made = _call("data", "prepare", "synthetic", "nowhere", "out", cwd=tmp_path)
+    assert made.returncode == 1 and "synthetic shapes are made, not read from nowhere: write - there" in made.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_data_prepare_names_a_missing_folder_and_an_option_that_its_kind_does_not_have(tmp_path: Path) -> None:
     assert "SOURCE: there is no folder" in _call("data", "prepare", "meshes", "nowhere", "out", cwd=tmp_path).stderr
     (tmp_path / "raw").mkdir()

@@ -54,6 +54,8 @@ def test_a_sweep_has_stages_of_its_own() -> None:
         ("sweep/search/method", "grid", "static has cross, objective.temperature as a range"),
         ("sweep/search/strategies", {"adacrossnet": {}}, "needs static: it is the baseline"),
         ("pretrain/validate_every", 2, "grace_epochs is 1, before the first validation"),
+        ("sweep/search/grace_epochs", 6, "grace_epochs is 6 of pretrain.epochs 6: no trial could be stopped before its end"),
+        ("sweep/search/strategies", {"statik": {}}, "unknown field 'statik'; did you mean 'static'"),
         ("sweep/serch", {}, "unknown key; did you mean 'search'"),
     ],
 )

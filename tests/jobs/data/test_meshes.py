@@ -45,7 +45,7 @@ def test_the_folders_say_class_and_split(tmp_path: Path) -> None:
 def test_a_folder_laid_out_another_way_is_an_error_that_says_how(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nowhere does not exist"):
         meshes.list_items(config(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match=r"holds no mesh: expected <class>/\[<split>/\]"):
+    with pytest.raises(ValueError, match=r"holds no mesh; expected <class>/\[<split>/\]"):
         meshes.list_items(config(tmp_path))
     write(tmp_path / "one", "train/chair/a.off", GOOD)
     with pytest.raises(ValueError, match=r"the layout is <class>/<split>/, not <split>/<class>/"):
