@@ -141,7 +141,7 @@ def test_config_check_notes_what_will_matter_where_it_runs_and_says_what_a_sweep
     search = {"strategies": {"static": {}, "famo": {}}}
     sweep = _call("config", "check", str(_write(tmp_path, pretrain={"epochs": 3}, sweep={"search": search})), cwd=tmp_path)
     assert "a sweep over famo, static, each best setting confirmed on 5 seeds" in sweep.stdout
-    assert "note" not in sweep.stdout
+    assert "note:" not in sweep.stdout
 
 
 def test_the_version_is_the_packages() -> None:
