@@ -44,12 +44,14 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
 
 def _print_sweep(summary: dict[str, Any], console: Console) -> None:
     found, model = summary["sweep"], summary["model"]
-    table = Table(title=f"Confirmation: balanced accuracy on {found['shapes']['test']} test shapes", title_justify="left")
-    for column in ("strategy", "values", "seeds", "val", "test"):
+    shapes = {split: found["shapes"][split] for split in ("val", "test")}
+    title = " and ".join(f"{count} {split}" for split, count in shapes.items() if count)
+    table = Table(title=f"Confirmation: balanced accuracy on {title} shapes", title_justify="left")
+    for column in ("strategy", "values", "seeds", *shapes):
         table.add_column(column, justify="left" if column in ("strategy", "values") else "right")
     for name, runs in found["confirm"].items():
         values = ", ".join(f"{key} {_value(value)}" for key, value in found["best"].get(name, {}).items())
-        means = [_mean_and_deviation([(one[split] or {}).get("balanced_accuracy") for one in runs]) for split in ("val", "test")]
+        means = [_mean_and_deviation([(one[split] or {}).get("balanced_accuracy") for one in runs]) for split in shapes]
         table.add_row(name, values or "-", str(len(runs)), *means)
     console.print(table)
     stages = ", ".join(f"{name} {_number(one['seconds'], '.0f')} s" for name, one in summary["stages"].items())

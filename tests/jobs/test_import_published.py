@@ -8,11 +8,10 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from jobs.import_published import WITHOUT_NEIGHBOURS, main, settings_of
+from jobs.config.pipeline import WITH_NEIGHBOURS
+from jobs.import_published import main, settings_of
 from jobs.models.dgcnn import DGCNN
 from jobs.models.tables import BACKBONES, build_backbone
-
-WITH_NEIGHBOURS = sorted(set(BACKBONES) - set(WITHOUT_NEIGHBOURS))
 
 
 @pytest.mark.parametrize("name", WITH_NEIGHBOURS)
@@ -29,8 +28,8 @@ def test_k_is_the_projects_own() -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_only_backbones_that_keep_no_k_are_imported_without_one(name: str) -> None:
-    assert hasattr(build_backbone(name, 4), "k") == (name not in WITHOUT_NEIGHBOURS)
-    if name in WITHOUT_NEIGHBOURS:
+    assert hasattr(build_backbone(name, 4), "k") == (name in WITH_NEIGHBOURS)
+    if name not in WITH_NEIGHBOURS:
         assert settings_of(name, None, None).name == name
 
 

@@ -63,9 +63,11 @@ def test_a_sweep_is_confirmed_reported_and_its_best_setting_is_a_ready_config(tm
     pipeline = check_finished(command)
     assert processes_of(tmp_path) == []
 
-    shown = command("report", pipeline)
-    assert "within noise" in shown or "better" in shown or "worse" in shown
-    folder = tmp_path / "runs/pipelines" / pipeline
+    report = json.loads(command("report", pipeline, "--json"))
+    assert command.summary["sweep"]["verdict"] in report["markdown"]
+    shown, folder = command("report", pipeline), tmp_path / "runs/pipelines" / pipeline
+    for name, path in report["files"].items():
+        assert name in shown and Path(path).samefile(folder / name)
     assert (folder / "report.html").read_text().count("data:image/png;base64,") == 5
     best = load(folder / "best.yaml")
     assert best.stages == ("prepare", "pretrain", "evaluate", "register")
