@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from jobs.bench import textbook
 from jobs.bench.fresh import alternate, compared, memory_mb, run_fresh
 from jobs.models import dgcnn
+from jobs.models.tf32 import allow_tf32
 
 K = 20
 SIDES = ("fast", "textbook")
@@ -58,7 +59,7 @@ def measure(rounds: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
 def _measure_side(side: str, settings: dict[str, Any]) -> dict[str, float]:
     device = torch.device(settings["device"])
     torch.set_num_threads(settings.get("threads", 1))
-    _allow_tf32(settings.get("precision") == "tf32")
+    allow_tf32(settings.get("precision") == "tf32")
     model = _model(side).to(device)
     points_BNC = clouds(settings["batch"], settings["points"]).to(device)
     run = _training(model, points_BNC, settings) if settings["mode"] == "train" else _inference(model, points_BNC, settings)
@@ -83,12 +84,6 @@ def _once(run: Callable[[], None]) -> dict[str, float]:
     before, start = memory_mb("VmRSS"), time.perf_counter()
     run()
     return {"seconds": time.perf_counter() - start, "peak_mb": memory_mb("VmHWM") - before}
-
-
-def _allow_tf32(allowed: bool) -> None:
-    """In products and in convolutions: PyTorch's default allows it in the latter alone, and only the textbook has any."""
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _training(model: nn.Module, points_BNC: Tensor, settings: dict[str, Any]) -> Callable[[], None]:
@@ -150,13 +145,13 @@ def _error(settings: dict[str, Any]) -> dict[str, float]:
 
     own_neighbours, textbook.neighbours = textbook.neighbours, remember
     with torch.no_grad():
-        _allow_tf32(False)
+        allow_tf32(False)
         expected_BD = _features(slow, points_BNC, "float32")
         replay = iter(chosen)
         rows = points_BNC.shape[0] * points_BNC.shape[1]
         starts_B11 = torch.arange(0, rows, points_BNC.shape[1], device=points_BNC.device)[:, None, None]
         dgcnn.nearest_rows = lambda rows_MC, layout, k: (next(replay) + starts_B11).flatten(0, 1)
-        _allow_tf32(settings.get("precision") == "tf32")
+        allow_tf32(settings.get("precision") == "tf32")
         found_BD = _features(fast, points_BNC, settings.get("precision"))
     return {"largest_relative_error": float((found_BD - expected_BD).abs().max() / expected_BD.abs().max())}
 

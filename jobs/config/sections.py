@@ -214,7 +214,8 @@ class Pretrain(Strict):
     batch: Annotated[int, Field(ge=2)] = 32  # shapes a global batch, whatever the number of workers
     accumulate: Count = 1  # global batches an optimizer step; adds no negatives: each contrasts within itself and moves the weighting rule
     points: Annotated[int, Field(ge=2)] = 2048  # points a view
-    precision: Literal["float32", "bf16", "float64"] = "float32"  # bf16: autocast of the forward pass
+    # float32: strictly, also on GPUs; tf32: their products and convolutions in TF32, but not what finds neighbours; bf16: autocast
+    precision: Literal["float32", "tf32", "bf16", "float64"] = "float32"
     loader_workers: Annotated[int, Field(ge=0)] = 2  # processes a rank that read and augment; 0: in the training process
     log_every: Count = 10  # iterations between two progress lines; every iteration's metrics are sent then
     validate_every: Count = 1  # epochs between two validations (linear SVM on the validation split)

@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .batchnorm import BatchNorm
 from .clouds import check_clouds
 from .copies import without_copies
 from .edgeconv import SLOPE, EdgeConv
 from .neighbours import nearest_rows
-from .pooling import pool_rows
+from .pooling import pool_product
 
 PIECE_POINTS = 2048  # answered at once on a CPU where nothing is kept for a backward pass: their layers stay in a core's cache
 
@@ -46,5 +45,4 @@ class DGCNN(nn.Module):
             layers.append(x_MC)
         convolution, norm = self.conv5[0], self.conv5[1]
         assert isinstance(convolution, nn.Conv1d) and isinstance(norm, BatchNorm)
-        y_MC = F.linear(torch.cat(layers, 1), convolution.weight[:, :, 0])
-        return torch.cat(pool_rows(y_MC, layout, norm, SLOPE), 1)
+        return torch.cat(pool_product(torch.cat(layers, 1), convolution.weight[:, :, 0], layout, norm, SLOPE), 1)

@@ -1,14 +1,13 @@
 """Exact k nearest neighbours of clouds, in chunks. B clouds, N points, C channels, K neighbours, R rows of distances."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .clouds import check_finite
 from .copies import Layout
+from .tf32 import without_tf32
 
 try:  # as in maximum.py
     from .triton_launch import can_launch
@@ -63,31 +62,22 @@ def nearest_features(x_BNC: Tensor, k: int, copies: int = 0) -> Tensor:
     some_clouds = max(1, budget // (size * row_bytes))
     idx_BNK = torch.empty(clouds, size, k, dtype=torch.int64, device=x_BNC.device)
     buffer = x_BNC.new_empty(min(some_clouds, clouds) * some_rows * points)  # reused: fresh pages cost more than the product
-    with torch.autocast(x_BNC.device.type, enabled=False), _without_tf32():
+    with torch.autocast(x_BNC.device.type, enabled=False), without_tf32():  # ten bits of mantissa would choose other neighbours
         for group in (slice(first, first + some_clouds) for first in range(0, clouds, some_clouds)):
             queries_BNC = group_BNC = x_BNC[group]
             if points > size:  # the copies, and columns infinitely far that fill the last block
                 first_BNC = group_BNC[:, :1].expand(-1, points - size, -1)
                 group_BNC = torch.cat([group_BNC, first_BNC], 1)
-            norms_B1N = group_BNC.square().sum(2)[:, None, :]
-            norms_B1N[:, :, known:] = torch.inf
+            norms_BN1 = group_BNC.square().sum(2, keepdim=True)
+            norms_BN1[:, known:] = torch.inf
+            keys_BEN = torch.cat([group_BNC * -2, norms_BN1], 2).transpose(1, 2)  # [x_i, 1] times [-2 x_j, |x_j|^2]: one product, no sum
+            queries_BNE = F.pad(queries_BNC, (0, 1), value=1.0)
             for rows in (slice(first, first + some_rows) for first in range(0, size, some_rows)):
-                rows_BRC = queries_BNC[:, rows]
-                distances_BRN = buffer[: rows_BRC.shape[0] * rows_BRC.shape[1] * points].view(*rows_BRC.shape[:2], points)
-                torch.baddbmm(norms_B1N, rows_BRC, group_BNC.transpose(1, 2), alpha=-2, out=distances_BRN)
+                rows_BRE = queries_BNE[:, rows]
+                distances_BRN = buffer[: rows_BRE.shape[0] * rows_BRE.shape[1] * points].view(*rows_BRE.shape[:2], points)
+                torch.bmm(rows_BRE, keys_BEN, out=distances_BRN)
                 idx_BNK[group, rows] = _smallest(distances_BRN, k)
     return idx_BNK.masked_fill_(idx_BNK >= size, 0) if points > size else idx_BNK
-
-
-@contextmanager
-def _without_tf32() -> Iterator[None]:
-    """Products in full float32 inside, also where TF32 is allowed: ten bits of mantissa would choose other neighbours."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _smallest(distances_BRN: Tensor, k: int) -> Tensor:

@@ -44,6 +44,31 @@ def pool_rows(y_MC: Tensor, layout: Layout, norm: BatchNorm, slope: float) -> tu
     return torch.cat([most for most, _ in pooled]), torch.cat([mean for _, mean in pooled])
 
 
+def pool_product(x_MC: Tensor, weight_DC: Tensor, layout: Layout, norm: BatchNorm, slope: float) -> tuple[Tensor, Tensor]:
+    """`pool_rows` of x_MC times the transpose of weight_DC -> [B, D] each.
+
+    Where nothing is kept for a backward pass, the normalisation folds into the product and a piece of it is pooled while it lies in a
+    core's cache: nothing of size M D exists.
+    """
+    if norm.training or torch.is_grad_enabled() or torch.is_autocast_enabled(x_MC.device.type):
+        return pool_rows(F.linear(x_MC, weight_DC), layout, norm, slope)
+    scale_D = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift_D, folded_DC = norm.bias - norm.running_mean * scale_D, weight_DC * scale_D[:, None]
+    points = layout.sizes[0] + layout.copies[0]
+    most_rows = piece_rows(len(weight_DC) * x_MC.element_size(), len(x_MC), x_MC.is_cuda)
+    pooled = []
+    for _, row, clouds, size, copies in layout.runs(most_rows):
+        x_PNC = x_MC[row : row + clouds * size].view(clouds, size, -1)
+        most: list[Tensor] = []
+        total: list[Tensor] = []
+        for some_PNC in x_PNC.split(most_rows // clouds, 1):  # all points of several clouds, or some of one
+            z_PND = F.leaky_relu_(F.linear(some_PNC, folded_DC, shift_D), slope)
+            most.append(z_PND.amax(1))
+            total.append(_total(z_PND, 0 if total else copies))
+        pooled.append((torch.stack(most).amax(0), torch.stack(total).sum(0) / points))
+    return torch.cat([most_PD for most_PD, _ in pooled]), torch.cat([mean_PD for _, mean_PD in pooled])
+
+
 def _cloud_pieces(y_MC: Tensor, layout: Layout) -> Iterator[tuple[slice, slice, int, int]]:
     """(clouds, their rows, how many clouds, copies of the first row of each), as many alike as fit a piece."""
     most = piece_rows(y_MC.shape[1] * y_MC.element_size(), len(y_MC), y_MC.is_cuda)

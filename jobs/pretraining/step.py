@@ -21,12 +21,13 @@ from jobs.losses.objective import needs_grey, pretraining_losses
 from jobs.losses.weighting.protocol import FollowsGradients, Learned, LooksAgain, Weighting, to_constant_sum
 from jobs.losses.weighting.tables import Setting, build_weighting
 from jobs.models.crossmodal import CrossModal
+from jobs.models.tf32 import allow_tf32
 from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.schedule import learning_rate, published_learning_rate
 
 LOSS_NAMES = ("intra", "cross")
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.float32, "float64": torch.float64}  # of weights
 
 
 @dataclass
@@ -73,6 +74,7 @@ def build_training(config: Pipeline, ranks: Ranks, iterations: int) -> Training:
     """A training at step 0, the same on every rank."""
     pretrain = config.pretrain
     dtype = DTYPES[pretrain.precision]
+    allow_tf32(pretrain.precision == "tf32")
     model = build_model(pretrain, config.seed).to(device=ranks.device, dtype=dtype)
     for tower in (model.rgb, model.grey):
         if tower is not None and pretrain.image.channels_last:

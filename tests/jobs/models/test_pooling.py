@@ -5,7 +5,8 @@ from torch import nn
 
 from jobs.models import maximum
 from jobs.models.batchnorm import BatchNorm
-from jobs.models.pooling import pool_points
+from jobs.models.copies import Layout
+from jobs.models.pooling import pool_points, pool_product
 
 
 @pytest.mark.parametrize("slope", [0.2, 0.0])
@@ -36,6 +37,24 @@ def test_values_gradients_and_running_statistics_equal_the_chain(
     torch.testing.assert_close(ours.bias.grad, theirs.bias.grad)
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("slope", [0.2, 0.0])
+@pytest.mark.parametrize("piece_bytes", [maximum.PIECE_BYTES, 500, 40])
+def test_a_folded_product_is_pooled_as_the_product_normalised(slope: float, piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2)
+    monkeypatch.setattr(maximum, "PIECE_BYTES", piece_bytes)
+    norm = BatchNorm(6).double().eval()
+    with torch.no_grad():
+        norm.weight.normal_(), norm.bias.normal_(), norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+    layout = Layout((11, 11, 7, 9), (0, 0, 4, 2))
+    x_MC, weight_DC = torch.randn(sum(layout.sizes), 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    expected = pool_product(x_MC, weight_DC, layout, norm, slope)
+    with torch.no_grad():
+        found = pool_product(x_MC, weight_DC, layout, norm, slope)
+    assert expected[0].requires_grad and not found[0].requires_grad
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-12, atol=1e-12)
 
 
 def test_bf16_rows_are_pooled_in_float32() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from jobs.config import Pipeline, check
 from jobs.data.loading import Batch
+from jobs.models.tf32 import allow_tf32, without_tf32
 from jobs.pretraining.checkpoint import bytes_needed
 from jobs.pretraining.loop import steps_an_epoch
 from jobs.pretraining.ranks import ALONE
@@ -45,6 +46,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_optimizer_moves() ->
         train_step(training, [batch(0)])
     assert all(torch.equal(value, before[name]) or name.startswith("inv_head.0") for name, value in training.model.named_parameters())
     assert training.step == 0
+
+
+@pytest.mark.parametrize("name, allowed", [("float32", False), ("tf32", True), ("bf16", False)])
+def test_products_are_in_tf32_where_the_config_asks_for_it_and_nowhere_else(name: str, allowed: bool) -> None:
+    training = build_training(config(precision=name), ALONE, iterations=10)
+    assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest")
+    assert torch.backends.cudnn.allow_tf32 is allowed
+    with without_tf32():
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.get_float32_matmul_precision() == ("high" if allowed else "highest")
+    assert all(parameter.dtype == torch.float32 for parameter in training.model.parameters())
+    assert torch.isfinite(train_step(training, [batch(0)])).all()
+    allow_tf32(False)
 
 
 @pytest.mark.parametrize("clip_norm", [1.0, None])
