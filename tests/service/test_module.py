@@ -35,6 +35,7 @@ def test_a_signal_ends_the_job_and_then_the_command(number: signal.Signals, whol
     command = subprocess.Popen(
         [_COMMAND, "data", "verify", "."], cwd=tmp_path, env=environment(ADACROSSNET_PROJECT=str(tmp_path)),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs, and so these tests, may ignore it
     )  # fmt: skip
     began = tmp_path / "began"
     until = time.monotonic() + 30
