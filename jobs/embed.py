@@ -2,7 +2,9 @@
 
 MODEL is anything `mlflow.pyfunc.load_model` takes (`models:/adacrossnet-dgcnn@candidate`, a folder). SOURCE is a prepared dataset, or a
 folder of clouds (.npy [n, 3], .xyz and .txt of x y z lines, .ply) and meshes (.off, .obj, .ply, .stl, .glb) at any depth.
-OUT.parquet holds a row a shape: `id` (its file's path inside SOURCE), `category` and `split` (prepared datasets), `feature` float32 [D].
+OUT.parquet holds a row a shape: `id` (its file's path inside SOURCE), `category` and `split` (prepared datasets), `feature` float32 [D];
+and in its schema's metadata which model it was (a version also where an alias was given, and its LoggedModel's id), on how many points a
+cloud, and of which source (a prepared dataset's digest).
 """
 from __future__ import annotations
 
@@ -17,13 +19,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from mlflow import MlflowClient
+from mlflow.models import get_model_info
 
+from jobs.config.sections import Evaluate
 from jobs.data.format import MANIFEST
 from jobs.data.loading import evaluation_clouds
 from jobs.data.loose import CLOUDS, loose_clouds
 from jobs.data.meshes import SUFFIXES
 from jobs.data.prepared import PreparedDataset
-from jobs.packaging import load_encoder
+from jobs.packaging import load_encoder, points_of, registered_version
 
 BATCH = 32  # clouds a forward pass
 
@@ -35,7 +40,7 @@ def main() -> None:
     cli.add_argument("model")
     cli.add_argument("source", type=Path)
     cli.add_argument("out", type=Path)
-    cli.add_argument("--points", type=int, default=1024, help="points a cloud that the encoder sees (default 1024)")
+    cli.add_argument("--points", type=int, help="points a cloud that the encoder sees (default: those it was judged on, else 1024)")
     cli.add_argument("--up", choices=("y", "z"), default="y", help="up axis of the files in a folder (default y)")
     args = cli.parse_args()
     try:
@@ -44,8 +49,8 @@ def main() -> None:
         sys.exit(f"embed: error: {error}")
 
 
-def embed(model: str, source: Path, out: Path, points: int, up: str = "y") -> int:
-    """Writes `out` and returns its number of rows.
+def embed(model: str, source: Path, out: Path, points: int | None = None, up: str = "y") -> int:
+    """Writes `out` and returns its number of rows. `points` None: those the version was judged on.
 
     ValueError when SOURCE is missing or holds nothing that can be embedded, the model cannot be loaded or needs more points, or OUT
     cannot be written. A file that is broken is skipped with its reason.
@@ -55,8 +60,10 @@ def embed(model: str, source: Path, out: Path, points: int, up: str = "y") -> in
     if out.suffix != ".parquet":
         raise ValueError(f"{out}: the output must end in .parquet")
     with _claimed(out) as temporary:  # before the model is loaded: minutes of work must not end with a file that cannot be written
-        table = _embedded(_encoder(model), source, points, up)
-        described = {"model": model, "points": str(points), "source": str(source)}
+        found, own = _resolved(model)  # once: an alias may move meanwhile
+        points = points or own
+        table, described = _embedded(_encoder(found), source, points, up)
+        described |= {"model": found, "model_id": get_model_info(found).model_id or "", "source": str(source)}
         try:
             pyarrow.parquet.write_table(table.replace_schema_metadata(described), temporary)
             os.replace(temporary, out)
@@ -64,6 +71,14 @@ def embed(model: str, source: Path, out: Path, points: int, up: str = "y") -> in
             raise ValueError(f"{out} cannot be written ({error}): name another output file") from None
     print(f"embed: {len(table)} x {table.schema.field('feature').type.list_size} features written to {out}", flush=True)
     return len(table)
+
+
+def _resolved(model: str) -> tuple[str, int]:
+    """`models:/NAME/VERSION` of a registered version, also where an alias was given, and its points; a folder as it is."""
+    if not model.startswith("models:/"):
+        return model, Evaluate().points
+    version = registered_version(MlflowClient(), model)
+    return f"models:/{version.name}/{version.version}", points_of(version)
 
 
 def _encoder(model: str) -> Any:
@@ -90,14 +105,16 @@ def _claimed(out: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _embedded(encoder: Any, source: Path, points: int, up: str) -> pa.Table:
-    """The rows that OUT holds."""
+def _embedded(encoder: Any, source: Path, points: int, up: str) -> tuple[pa.Table, dict[str, str]]:
+    """The rows that OUT holds, and what was embedded: points a cloud, a prepared dataset's digest."""
+    described = {}
     if (source / MANIFEST).is_file():
         dataset = PreparedDataset(source, None)
         stored = int(dataset.manifest["points"])
         if points > stored:
             print(f"embed: {source} stores {stored} points a shape: those are used", flush=True)
             points = stored
+        described["source_digest"] = str(dataset.manifest["digest"])
         rows = _prepared(dataset, points)
     else:
         rows = ((name, None, None, cloud) for name, cloud in loose_clouds(source, points, up))
@@ -121,7 +138,7 @@ def _embedded(encoder: Any, source: Path, points: int, up: str) -> pa.Table:
         "split": pa.array(splits, pa.string()),
         "feature": column,
     }
-    return pa.table(columns)
+    return pa.table(columns), described | {"points": str(points)}
 
 
 def _predicted(encoder: Any, points_BNC: np.ndarray) -> np.ndarray:

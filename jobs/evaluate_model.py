@@ -15,8 +15,6 @@ from typing import Any
 
 import torch
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 
 from jobs.config import names
@@ -24,7 +22,7 @@ from jobs.config.sections import Backbone, Evaluate
 from jobs.evaluate import compare, log_scores, probed, protocol
 from jobs.evaluation import pictures
 from jobs.models.tables import build_backbone
-from jobs.packaging import load_encoder
+from jobs.packaging import load_encoder, points_of, registered_version
 
 
 def main() -> None:
@@ -33,7 +31,7 @@ def main() -> None:
     )
     cli.add_argument("model")
     cli.add_argument("data", type=Path, help="a prepared dataset with train and validation splits")
-    cli.add_argument("--points", type=int, default=Evaluate().points, help="points a cloud that the encoder sees (default 1024)")
+    cli.add_argument("--points", type=int, help="points a cloud that the encoder sees (default: those it was judged on, else 1024)")
     cli.add_argument("--seed", type=int, default=0, help="of the random weights beside")
     cli.add_argument("--json", action="store_true", help="the scores and their protocol as JSON, alone on standard output")
     args = cli.parse_args()
@@ -49,11 +47,15 @@ def main() -> None:
         print(json.dumps(facts))
 
 
-def evaluate_model(model: str, data: Path, points: int, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Scores, protocol and run id. ValueError when the dataset cannot be judged on or the model is not there."""
-    manifest, splits = probed(data, points)
+def evaluate_model(model: str, data: Path, points: int | None, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Scores, protocol and run id; `points` None: those the version was judged on before.
+
+    ValueError when the dataset cannot be judged on or the model is not there.
+    """
     client = MlflowClient()
-    version = _version(client, model)
+    version = registered_version(client, model)
+    points = points or points_of(version)
+    manifest, splits = probed(data, points)
     assert version.source is not None and version.run_id is not None
     encoder, model_id = load_encoder(model), get_model_info(version.source).model_id
     settings, backbone = Evaluate(points=points), _backbone(client, model_id)
@@ -81,18 +83,6 @@ def evaluate_model(model: str, data: Path, points: int, seed: int, say: Callable
         raise
     client.set_terminated(run, "FINISHED")
     return {**facts, "run": run}
-
-
-def _version(client: MlflowClient, model: str) -> ModelVersion:
-    name, at, alias = model.removeprefix("models:/").partition("@")
-    try:
-        if at:
-            return client.get_model_version_by_alias(name, alias)
-        name, _, number = name.rpartition("/")
-        return client.get_model_version(name, number)
-    except MlflowException as error:
-        form = "write models:/NAME/VERSION or models:/NAME@ALIAS"
-        raise ValueError(f"{model}: no such registered version ({error.message}); {form}") from None
 
 
 def _backbone(client: MlflowClient, model_id: str) -> Backbone:

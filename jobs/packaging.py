@@ -21,11 +21,13 @@ import numpy as np
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from safetensors.torch import save_file
 
-from jobs.config.sections import Backbone
+from jobs.config.sections import Backbone, Evaluate
 from jobs.models.tables import build_backbone
 
 MODELS = "jobs.models"
@@ -201,9 +203,27 @@ def _tree(module: str) -> ast.Module:
     return ast.parse(_source(module))
 
 
+def registered_version(client: MlflowClient, model: str) -> ModelVersion:
+    """The version that `models:/NAME/VERSION` or `models:/NAME@ALIAS` names; ValueError when there is none."""
+    name, at, alias = model.removeprefix("models:/").partition("@")
+    try:
+        if at:
+            return client.get_model_version_by_alias(name, alias)
+        name, _, number = name.rpartition("/")
+        return client.get_model_version(name, number)
+    except MlflowException as error:
+        form = "write models:/NAME/VERSION or models:/NAME@ALIAS"
+        raise ValueError(f"{model}: no such registered version ({error.message}); {form}") from None
+
+
+def points_of(version: ModelVersion) -> int:
+    """Points a cloud that a version was judged on; the usual number where it does not say."""
+    return int(version.tags.get("protocol.points", Evaluate().points))
+
+
 def load_encoder(model: str) -> Any:
     """The pyfunc model at a `models:/...` URI; ValueError, naming the URI, when MLflow does not have it."""
     try:
         return mlflow.pyfunc.load_model(model)
-    except mlflow.exceptions.MlflowException as error:
+    except MlflowException as error:
         raise ValueError(f"{model} cannot be loaded from {mlflow.get_tracking_uri()}: {error.message}") from None

@@ -1,4 +1,4 @@
-"""The registering job: the evaluated encoder becomes a version of `adacrossnet-<backbone>` with the alias `candidate`."""
+"""The registering job: the evaluated encoder becomes a version of `adacrossnet-<backbone>`, the alias `candidate` if asked."""
 from __future__ import annotations
 
 from typing import Any
@@ -21,12 +21,16 @@ def register(stage: Stage) -> None:
     tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: code, **score_tags(evaluation)}
     name, model_id = names.registered_name(stage.config.pretrain.backbone.name), evaluation["model_id"]
     version = register_version(stage.client, name, model_id, trained, tags)
+    alias = "its alias stays where it is"
+    if stage.config.candidate:
+        alias = f"alias {names.ALIAS_CANDIDATE}"
+        make_candidate(stage.client, name, version)
     stage.leave({"name": name, "version": version, "model_id": model_id})
-    stage.say(f"{name} version {version}, alias {names.ALIAS_CANDIDATE}")
+    stage.say(f"{name} version {version}, {alias}")
 
 
 def register_version(client: MlflowClient, name: str, model_id: str, run_id: str, tags: dict[str, str]) -> str:
-    """Makes `model_id` a version of `name`, once a pipeline (a restart finds it), and moves the alias `candidate` to it; its number."""
+    """Makes `model_id` a version of `name`, once a pipeline (a restart finds it); its number."""
     try:
         client.create_registered_model(name, description="Point-cloud encoders pretrained without labels.")
     except MlflowException as error:
@@ -41,14 +45,18 @@ def register_version(client: MlflowClient, name: str, model_id: str, run_id: str
         version = client.create_model_version(name, f"models:/{model_id}", run_id, tags=first, model_id=model_id).version
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
+    return str(version)
+
+
+def make_candidate(client: MlflowClient, name: str, version: str) -> None:
+    """Moves the alias `candidate` to a version, which notes the one that had it."""
     try:
-        before = client.get_model_version_by_alias(name, names.ALIAS_CANDIDATE).version
+        before = str(client.get_model_version_by_alias(name, names.ALIAS_CANDIDATE).version)
     except MlflowException:
         before = None
     if before is not None and before != version:
-        client.set_model_version_tag(name, version, "replaced_candidate", str(before))  # an alias keeps no history
+        client.set_model_version_tag(name, version, "replaced_candidate", before)  # an alias keeps no history
     client.set_registered_model_alias(name, names.ALIAS_CANDIDATE, version)
-    return str(version)
 
 
 def score_tags(evaluation: dict[str, Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from jobs.pretraining import checkpoint
 from jobs.pretraining.loop import steps_an_epoch
 from jobs.pretraining.shapes import check_points, training_shapes
 from jobs.pretraining.space import check_space
-from jobs.register import register_version, score_tags
+from jobs.register import make_candidate, register_version, score_tags
 from jobs.sweeping import children, pictures, report
 from jobs.sweeping.findings import findings, mean_validation, winner
 from jobs.sweeping.pace import seconds_an_epoch, trials_at_once
@@ -156,8 +156,10 @@ def register_best(stage: Stage, config: Pipeline, folder: Path, found: dict[str,
     judged = {"scores": scores, "protocol": protocol(manifest, config.evaluate.points, scores["trained"]["c"])}
     tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: config.digest(), names.TAG_CODE: stage.code_digest, "strategy": strategy}
     tags |= score_tags(judged)
-    version = register_version(stage.client, names.registered_name(found["backbone"]), model_id, stage.run_id, tags)
-    return {"name": names.registered_name(found["backbone"]), "version": version, "model_id": model_id}
+    name = names.registered_name(found["backbone"])
+    version = register_version(stage.client, name, model_id, stage.run_id, tags)
+    make_candidate(stage.client, name, version)
+    return {"name": name, "version": version, "model_id": model_id}
 
 
 def _run_of(stage: Stage, strategy: str, seed: int) -> str:

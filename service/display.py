@@ -1,6 +1,7 @@
 """How a running pipeline looks: a live table of its stages in a terminal, plain lines elsewhere."""
 from __future__ import annotations
 
+import os
 import time
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.text import Text
 from service.tables import CANCELLED, ENDED, FAILED, QUEUED, RUNNING, SUCCEEDED, Pipeline, Stage
 
 _EVERY_S = 5.0  # between two plain progress lines of one stage
+_WIDE = 1000  # characters
 _STILL_S = 10.0  # the same line again after this long: a reader sees that it lives
 _MARK = {SUCCEEDED: "[green]✓[/]", FAILED: "[red]✗[/]", CANCELLED: "[yellow]■[/]", QUEUED: "[dim]·[/]"}
 
@@ -76,6 +78,12 @@ class Display:
     def _say(self, stage: str, text: str) -> None:
         since = clock(time.monotonic() - self._begun)
         self._console.print(f"[{since:>7}] {stage:<8} {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def wide_console() -> Console:
+    """Where no terminal says how wide it is, lines are as long as they need to be: a file or a pipe gets whole words."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_WIDE)
 
 
 def seconds_of(stage: Stage) -> float | None:

@@ -35,6 +35,12 @@ class Home:
         """Where the log of an ended job is kept: the job server forgets it when its head stops."""
         return self.results(pipeline) / "logs" / f"{stage}-{attempt}.log"
 
+    def keep_log(self, pipeline: str, stage: str, attempt: int, text: str) -> None:
+        """Writes a job's log to its place."""
+        path = self.log(pipeline, stage, attempt)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
 
 def project_tree() -> Path:
     """The folder that holds `jobs/`, whose copy every job runs in; ADACROSSNET_PROJECT overrides it.

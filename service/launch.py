@@ -1,6 +1,7 @@
 """From a config to an ended pipeline: checked, recorded, followed, summed up; and what Ctrl-C means on the way."""
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -15,9 +16,11 @@ from service.follow import follow
 from service.home import Home, project_tree
 from service.ledger import Ledger, new_id
 from service.preflight import check_cluster, check_local
+from service.ray_jobs import ClusterAway, RayJobs
+from service.reconcile import open_attempt
 from service.session import Hold, Interrupted
 from service.submitter import SHARED, Submitter, living_holder
-from service.tables import CANCELLED, ENDED, PRIVATE, SUCCEEDED, UP, Pipeline
+from service.tables import CANCELLED, ENDED, PRIVATE, RUNNING, SUCCEEDED, UP, Pipeline
 
 _CANCEL_S = 25.0  # how long Ctrl-C waits for the running job to stop before the cluster is stopped with it
 
@@ -124,6 +127,21 @@ def reopen(pipeline: Pipeline, held: Hold, ledger: Ledger, home: Home) -> None:
         ledger.reopen(pipeline.id, held.target.cluster, held.target.tracking)
 
 
+def keep_logs(ledger: Ledger, home: Home) -> None:
+    """Keeps what the running jobs of the cluster of `up` have printed so far: it goes with the cluster's head."""
+    for pipeline in ledger.unfinished():
+        endpoint = resolve(UP, pipeline.tracking, home) if pipeline.cluster == UP else None
+        if endpoint is None:
+            continue
+        jobs = RayJobs(endpoint.ray, endpoint.token)
+        for stage in pipeline.stages:
+            attempt = open_attempt(stage)
+            if attempt is None or attempt.state != RUNNING:
+                continue
+            with contextlib.suppress(ClusterAway):
+                home.keep_log(pipeline.id, stage.name, attempt.number, jobs.logs(attempt.job_id))
+
+
 def cancel(pipeline: Pipeline, ledger: Ledger, home: Home, seconds: float = 60.0) -> Pipeline:
     """Asks for cancelling and sees to it where no submitter is alive; returns the pipeline as it then is. ValueError when it has ended."""
     if pipeline.state in ENDED:
@@ -132,6 +150,8 @@ def cancel(pipeline: Pipeline, ledger: Ledger, home: Home, seconds: float = 60.0
     submitter = Submitter(ledger, home)
     if pipeline.cluster == PRIVATE and living_holder(ledger, pipeline.id) is None:
         submitter.give_up(ledger.get(pipeline.id), "cancelled on request after its command was killed")
+    elif pipeline.cluster == UP and resolve(UP, pipeline.tracking, home) is None:
+        submitter.give_up(ledger.get(pipeline.id), "cancelled on request while its cluster was down")
     until = time.monotonic() + seconds
     try:
         while ledger.get(pipeline.id).state not in ENDED and time.monotonic() < until:

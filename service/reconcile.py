@@ -92,7 +92,7 @@ class Reconciler:
 
     def _advance_stage(self, pipeline: Pipeline, stage: Stage, endpoint: Endpoint, jobs: RayJobs, runs: Runs, experiment: str) -> None:
         run = stage.run_id or self._ensure_run(pipeline, stage, runs, experiment)
-        attempt = _open(stage)
+        attempt = open_attempt(stage)
         if attempt is None:
             if sum(one.state == LOST for one in stage.attempts) >= _MOST_LOST:
                 self.ledger.set_stage(stage.id, state=FAILED, message=f"its job was lost {_MOST_LOST} times with the cluster's head")
@@ -106,7 +106,7 @@ class Reconciler:
             self.ledger.start_attempt(stage)
             self.after("attempt recorded")
             fresh = next(one for one in self.ledger.get(pipeline.id).stages if one.id == stage.id)
-            attempt = _open(fresh)
+            attempt = open_attempt(fresh)
             assert attempt is not None
         elif stage.state != RUNNING:  # the pipeline was given up and reopened while this job ran on
             self.ledger.set_stage(stage.id, state=RUNNING)
@@ -178,9 +178,7 @@ class Reconciler:
     def _keep_log(self, pipeline: Pipeline, stage: Stage, attempt: Attempt, job: ray_jobs.Job, jobs: RayJobs) -> str | None:
         """Keeps the job's log beside the results; returns why the job failed, none when it did not."""
         log = jobs.logs(attempt.job_id)
-        path = self.home.log(pipeline.id, stage.name, attempt.number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(log)
+        self.home.keep_log(pipeline.id, stage.name, attempt.number, log)
         if job.status == ray_jobs.SUCCEEDED:
             return None
         if job.status == ray_jobs.STOPPED:
@@ -201,7 +199,7 @@ class Reconciler:
         as does one whose job succeeded after all.
         """
         for stage in pipeline.stages:
-            attempt = _open(stage)
+            attempt = open_attempt(stage)
             if attempt is None:
                 continue
             self.hold()
@@ -218,7 +216,7 @@ class Reconciler:
 
     def _cancel(self, pipeline: Pipeline, jobs: RayJobs, runs: Runs, experiment: str) -> None:
         for stage in pipeline.stages:
-            attempt = _open(stage)
+            attempt = open_attempt(stage)
             if attempt is None:
                 continue
             job = jobs.job(attempt.job_id)
@@ -248,7 +246,6 @@ class Reconciler:
         self.ledger.set_pipeline(pipeline.id, state=state, ended=ended, message=message, records_open=False)
         self.after("pipeline closed")
 
-
     def _collect(self, pipeline: Pipeline, state: str, runs: Runs) -> None:
         """Keeps the summary and the pictures while MLflow is there; without them the pipeline is closed all the same."""
         fresh = self.ledger.get(pipeline.id)
@@ -268,6 +265,7 @@ def _waits(stage: Stage, attempt: Attempt, job: ray_jobs.Job) -> str | None:
     return f"{stage.name}: its job has been pending for more than {int(_PATIENT_S / 60)} minutes: {reason}"
 
 
-def _open(stage: Stage) -> Attempt | None:
+def open_attempt(stage: Stage) -> Attempt | None:
+    """The stage's last attempt while it has not ended."""
     last = stage.attempts[-1] if stage.attempts else None
     return last if last is not None and last.state in (QUEUED, RUNNING) else None

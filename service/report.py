@@ -72,7 +72,7 @@ def print_next(summary: dict[str, Any], console: Console, private: bool) -> None
     if model["name"] and not summary.get("sweep"):
         lines.append(f"adacrossnet reproduce {model['name']}/{model['version']}")
     if model["name"]:
-        lines.append(f"adacrossnet embed models:/{model['name']}@candidate FOLDER features.parquet")
+        lines.append(f"adacrossnet embed models:/{model['name']}/{model['version']} FOLDER features.parquet")
     console.print("\nNext:")
     for line in lines:
         console.print(f"  {typed(line)}", highlight=False, soft_wrap=True)

@@ -178,6 +178,17 @@ def interrupted(ledger: Ledger, pipeline: Pipeline) -> bool:
     return pipeline.state not in ENDED and pipeline.cluster == PRIVATE and living_holder(ledger, pipeline.id) is None
 
 
+def standstill(ledger: Ledger, home: Home, pipeline: Pipeline) -> str | None:
+    """Why an unfinished pipeline of a shared cluster stands still, and what makes it go on; none where nothing is known."""
+    if pipeline.state in ENDED or pipeline.cluster == PRIVATE:
+        return None
+    if pipeline.cluster == UP and resolve(UP, pipeline.tracking, home) is None:
+        return "its cluster is down: it goes on at the next `adacrossnet up`"
+    if living_holder(ledger, SHARED) is None:
+        return "no submitter is alive, so it waits: `adacrossnet up` starts one"
+    return None
+
+
 def main() -> int:
     """Runs until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser()

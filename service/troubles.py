@@ -36,7 +36,8 @@ def print_orders(pipeline: Pipeline, console: Console) -> None:
     if key:
         lines[0] += "     # the same config again: when the cause lay outside it"
         lines.insert(0, f"adacrossnet run CONFIG --set {key}=VALUE     # a pipeline keeps its config: another value is a new one")
-    console.print(f"\nNext{'' if key else ', when the cause is gone'}:", highlight=False)
+    cause = key or pipeline.state != FAILED
+    console.print(f"\nNext{'' if cause else ', when the cause is gone'}:", highlight=False)
     for line in lines:
         console.print(f"  {typed(line)}", highlight=False, markup=False, soft_wrap=True)
 

@@ -28,6 +28,7 @@ class Pipeline(Strict):
     evaluate: Evaluate = Evaluate()
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
+    candidate: bool = True  # the registered version gets the alias `candidate`; false: it stays where it is
     sweep: Sweep | None = None  # search the weighting of the losses instead of training once (`adacrossnet sweep`)
 
     @property

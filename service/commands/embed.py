@@ -17,7 +17,9 @@ def embed(
     model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model's folder.")],
     source: Annotated[Path, typer.Argument(help="A prepared dataset, or a folder of clouds and meshes.")],
     out: Annotated[Path, typer.Argument(help="The Parquet file to write.", metavar="OUT.parquet")],
-    points: Annotated[int, typer.Option(help="Points a cloud that the encoder sees.", min=1)] = 1024,
+    points: Annotated[
+        int | None, typer.Option(help="Points a cloud that the encoder sees.", show_default="those it was judged on, else 1024", min=1)
+    ] = None,
     up: Annotated[Literal["y", "z"], typer.Option(help="Up axis of the files in a folder.")] = "y",
     state: State = None,
 ) -> None:
@@ -28,7 +30,7 @@ def embed(
     where = str(Path(model).resolve()) if local else model
     paths = (str(source.resolve()), str(out.resolve()))
     with nullcontext(quick()) if local else tracking_environment(state) as env:
-        run_module("embed", where, *paths, "--points", str(points), "--up", up, env=env)
+        run_module("embed", where, *paths, *(["--points", str(points)] if points else []), "--up", up, env=env)
 
 
 @contextmanager

@@ -69,6 +69,7 @@ def down(as_json: AsJson = False, state: State = None) -> None:
     """Stop what `up` started, and only that."""
     from cluster.local import find_cluster
     from service.home import Home
+    from service.launch import keep_logs
     from service.ledger import Ledger
     from service.session import signals_ignored
     from service.tables import UP
@@ -77,15 +78,18 @@ def down(as_json: AsJson = False, state: State = None) -> None:
     running = find_cluster(home.path)
     if running is not None and running.owner != UP and running.alive():
         raise ValueError(f"the cluster under {home.path} belongs to `{running.owner}`, which stops it itself: end that command")
+    ledger = Ledger(home.ledger_url)
     with signals_ignored():
+        keep_logs(ledger, home)
         stopped = running.stop() if running is not None else []
-    waiting = [one.id for one in Ledger(home.ledger_url).unfinished() if one.cluster == UP]
+    waiting = [one.id for one in ledger.unfinished() if one.cluster == UP]
     if as_json:
         typer.echo(json.dumps({"stopped": stopped, "unfinished": waiting}))
         return
     typer.echo(f"stopped {', '.join(stopped)}" if stopped else f"nothing runs under {home.path}")
     if waiting:
-        typer.echo(typed(f"{len(waiting)} unfinished: {', '.join(waiting)} go on at the next `adacrossnet up`"))
+        go = "goes" if len(waiting) == 1 else "go"
+        typer.echo(typed(f"{len(waiting)} unfinished: {', '.join(waiting)} {go} on at the next `adacrossnet up`"))
 
 
 def status(as_json: AsJson = False, state: State = None) -> None:
@@ -99,7 +103,7 @@ def status(as_json: AsJson = False, state: State = None) -> None:
 
 def _report(running: LocalCluster | None, home: Home, as_json: bool) -> None:
     from service.ledger import Ledger
-    from service.submitter import SHARED, living_holder
+    from service.submitter import SHARED, living_holder, standstill
 
     ledger = Ledger(home.ledger_url)
     counts = {state: ledger.count(state) for state in ("queued", "running", "succeeded", "failed", "cancelled")}
@@ -126,6 +130,9 @@ def _report(running: LocalCluster | None, home: Home, as_json: bool) -> None:
     if facts["token_file"]:
         typer.echo(f"  the Ray dashboard asks for the token in {facts['token_file']}")
     typer.echo("  pipelines  " + (", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none yet"))
+    for pipeline in ledger.unfinished():
+        if reason := standstill(ledger, home, pipeline):
+            typer.echo(typed(f"  {pipeline.id}: {reason}"))
 
 
 def _browse(running: LocalCluster | None) -> str | None:

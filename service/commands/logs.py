@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.commands.options import AsJson, PipelineId, State
+from service.typed import typed
 
 if TYPE_CHECKING:
     from service.home import Home
@@ -26,6 +27,7 @@ def logs(
     """Print the logs of a pipeline's jobs, in order."""
     from service.home import Home
     from service.ledger import Ledger
+    from service.submitter import standstill
 
     home = Home.find(state)
     ledger = Ledger(home.ledger_url)
@@ -36,6 +38,8 @@ def logs(
         row = ledger.get(pipeline)
         typer.echo(json.dumps({attempt.job_id: _log(row, one, attempt, home) for one, attempt in _attempts(row, stage)}))
         return
+    if follow and (reason := standstill(ledger, home, ledger.get(pipeline))):
+        typer.echo(typed(f"{pipeline}: {reason}"), err=True)
     printed: dict[str, int] = {}
     for text in _texts(pipeline, stage, follow, printed, ledger, home):
         typer.echo(text, nl=False)
@@ -76,13 +80,15 @@ def _log(row: Pipeline, stage: Stage, attempt: Attempt, home: Home) -> str:
     from cluster.local import find_cluster
     from service.endpoints import resolve
     from service.ray_jobs import ClusterAway, RayJobs
-    from service.tables import PRIVATE
+    from service.tables import LOST, PRIVATE
 
     kept = home.log(row.id, stage.name, attempt.number)
     if kept.exists():
         return kept.read_text()
     own = find_cluster(home.path) if row.cluster == PRIVATE else None
     endpoint = resolve(row.cluster, row.tracking, home, own)
+    if attempt.state == LOST:
+        return "(its log went with the cluster's head)\n"
     if endpoint is None:
         return ""
     try:

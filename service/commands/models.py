@@ -31,7 +31,9 @@ def import_(
 def evaluate(
     model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
     data: Annotated[Path, typer.Option(help="A prepared dataset.", metavar="DIR")],
-    points: Annotated[int, typer.Option(help="Points a cloud that the encoder sees.", min=2)] = 1024,
+    points: Annotated[
+        int | None, typer.Option(help="Points a cloud that the encoder sees.", show_default="those it was judged on, else 1024", min=2)
+    ] = None,
     state: State = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,5 +41,5 @@ def evaluate(
     if not (data / "manifest.json").is_file():
         raise ValueError(f"--data: {data} holds no manifest.json; write a prepared dataset with `adacrossnet data prepare`")
     with tracking_environment(state) as env:
-        options = ["--points", str(points), *(["--json"] if as_json else [])]
+        options = [*(["--points", str(points)] if points else []), *(["--json"] if as_json else [])]
         run_module("evaluate_model", model, str(data.resolve()), *options, env=env)

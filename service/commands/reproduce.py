@@ -19,7 +19,10 @@ def reproduce(
     as_json: AsJson = False,
     state: State = None,
 ) -> None:
-    """Run the pipeline of a registered version again, from its own record, and compare the scores."""
+    """Run the pipeline of a registered version again, from its own record, and compare the scores.
+
+    What it registers does not become the candidate.
+    """
     from rich.console import Console
 
     from service.commands.pipelines import carry
@@ -44,9 +47,10 @@ def reproduce(
     if first.code and first.code != code_digest(project_tree()):
         console.print("its code differs from the present tree's, so the scores may differ too", style="yellow")
     ledger = Ledger(home.ledger_url)
-    with hold(first.config, home, console) as held:
-        check(first.config, held.target, held.endpoint)
-        summary = carry(queue(first.config, held.target, ledger), held, ledger, home, console, as_json=False)
+    again = first.config.model_copy(update={"candidate": False})
+    with hold(again, home, console) as held:
+        check(again, held.target, held.endpoint)
+        summary = carry(queue(again, held.target, ledger), held, ledger, home, console, as_json=False)
     rows = compare(first.scores, summary["scores"])
     _print(rows, first, summary, console)
     if as_json:

@@ -50,6 +50,8 @@ def test_every_readable_file_becomes_a_row_and_the_rest_is_said(
     features = np.stack(table.column("feature").to_numpy())
     assert features.shape == (6, 1024)
     assert np.isfinite(features).all()
+    described = table.schema.metadata
+    assert (described[b"model"], described[b"points"], described[b"source"]) == (model.encode(), b"64", str(source).encode())
     said = capsys.readouterr().out
     assert "skipped nan.npy: 90 of 90 points are not finite" in said
     assert "skipped broken.off: is cut short" in said

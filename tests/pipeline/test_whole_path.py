@@ -77,6 +77,15 @@ def test_the_candidate_embeds_like_the_best_checkpoint(done: tuple[Adacrossnet, 
     table = pyarrow.parquet.read_table(command.folder / "features.parquet")
     dataset = PreparedDataset(data, None)
     assert table.column("id").to_pylist() == dataset.ids
+    described = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    version = command.tracking().get_model_version_by_alias("adacrossnet-dgcnn", "candidate")
+    assert described == {
+        "model": f"models:/adacrossnet-dgcnn/{version.version}",
+        "model_id": version.model_id,
+        "points": "64",
+        "source": str(data),
+        "source_digest": dataset.manifest["digest"],
+    }
     encoder = build_backbone("dgcnn", k=4)
     best = command.folder / "runs/storage/pretrain" / command.summary["pipeline"] / "best"
     encoder.load_state_dict(checkpoint.encoder_weights(best))

@@ -208,7 +208,7 @@ def test_a_pipeline_run_on_the_cluster_there_is_then_shown_logged_listed_and_rep
     assert (comparison["first"], comparison["second"] != pipeline) == (pipeline, True)
     assert {row["difference"] for row in comparison["scores"]} == {0.0}
     assert len(comparison["scores"]) == 8
-    assert ledger.get(comparison["second"]).config == ledger.get(pipeline).config
+    assert ledger.get(comparison["second"]).config == {**ledger.get(pipeline).config, "candidate": False}
 
 
 def test_a_failed_pipeline_says_its_error_first_then_its_log_then_what_to_type(shared: tuple[Home, LocalCluster], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from service.commands import logs
 from service.home import Home
 from service.ledger import Ledger
-from service.tables import SUCCEEDED, UP
+from service.tables import LOST, SUCCEEDED, UP
 
 
 @pytest.fixture
@@ -38,3 +38,10 @@ def test_an_unanswered_request_does_not_make_it_print_the_log_again(own: Ledger,
         if next(iter(own.recent(1))).state == SUCCEEDED:
             monkeypatch.setattr(logs, "_log", lambda *_: "one\ntwo\n")
     assert "".join(said) == "--- p-1-prepare-1\none\ntwo\n"
+
+
+def test_a_log_that_went_with_its_cluster_is_said_to_have_gone(own: Ledger, tmp_path: Path) -> None:
+    attempt = own.get("p-1").stages[0].attempts[0]
+    own.end_attempt(attempt, LOST, None, "the job server does not know it any more")
+    said = "".join(logs._texts("p-1", None, False, {}, own, Home(tmp_path)))
+    assert said == "--- p-1-prepare-1\n(its log went with the cluster's head)\n"

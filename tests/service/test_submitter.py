@@ -1,6 +1,7 @@
 """What the submitter does with jobs that fail, are lost, are cancelled, and with other submitters; on a real Ray and MLflow."""
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -10,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from cluster.local import LocalCluster
+from jobs.config import Pipeline as Config
 from service import summary
 from service.endpoints import Target, resolve
 from service.home import Home
-from service.launch import cancel, reopen
+from service.launch import cancel, keep_logs, reopen
 from service.ledger import Ledger
 from service.mlflow_runs import Runs
 from service.reconcile import STEPS, Reconciler
 from service.session import Hold
-from service.submitter import SHARED, Submitter, living_holder
+from service.submitter import SHARED, Submitter, living_holder, standstill
 from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, QUEUED, RUNNING, STOPPED, SUCCEEDED, UP
 from tests.service.conftest import environment, ran, until_ended
 
@@ -277,3 +279,48 @@ def test_a_job_that_ended_well_after_its_pipeline_was_given_up_is_taken_when_tha
     reopen(ledger.get(pipeline), Hold(Target(UP, EMBEDDED), endpoint, None), ledger, home)
     row = until_ended(submitter, pipeline)
     assert (row.state, [one.state for one in row.stages[0].attempts], ran(row)) == (SUCCEEDED, [SUCCEEDED], ["pretrain"])
+
+
+def test_what_a_running_job_has_printed_is_kept_before_its_cluster_goes(
+    submitter: Submitter, ledger: Ledger, home: Home, add: Callable[..., str], shared: tuple[Home, LocalCluster]
+) -> None:
+    pipeline = add("pretrain", epochs=60)
+    log, until = home.log(pipeline, "pretrain", 1), time.monotonic() + 60
+    while not (log.exists() and "pretrain: epoch 1/60" in log.read_text()) and time.monotonic() < until:
+        submitter.tick()
+        keep_logs(ledger, home)
+        time.sleep(0.3)
+    assert "pretrain: epoch 1/60" in log.read_text()
+    submitter.release()
+    assert cancel(ledger.get(pipeline), ledger, home).state == CANCELLED
+
+
+def test_a_pipeline_whose_cluster_is_down_says_what_makes_it_go_on_and_is_cancelled_at_once(
+    tmp_path: Path, config: Callable[..., Config]
+) -> None:
+    home = Home(tmp_path / "home")
+    ledger = Ledger(home.ledger_url)
+    ledger.add("p-1", "p", json.loads(config().to_json()), ("pretrain",), UP, EMBEDDED)
+    ledger.start_attempt(ledger.get("p-1").stages[0])
+    ledger.set_pipeline("p-1", state=RUNNING)
+    assert standstill(ledger, home, ledger.get("p-1")) == "its cluster is down: it goes on at the next `adacrossnet up`"
+    for command in (["show", "p-1"], ["list"], ["status"]):
+        said = subprocess.run(
+            [sys.executable, "-m", "service.cli", *command, "--state", str(home.path)], env=environment(), capture_output=True, text=True
+        )
+        assert "its cluster is down: it goes on at the next" in said.stdout, said.stderr
+        assert command == ["status"] or "interrupted" in said.stdout
+    patience = 3600.0  # far beyond any test: it is not waited for
+    row = cancel(ledger.get("p-1"), ledger, home, seconds=patience)
+    assert (row.state, row.message) == (CANCELLED, "cancelled on request while its cluster was down")
+    assert row.records_open, "MLflow is told when it is seen again"
+    ledger.close()
+
+
+def test_a_pipeline_without_a_submitter_says_what_starts_one(
+    submitter: Submitter, ledger: Ledger, home: Home, add: Callable[..., str]
+) -> None:
+    row = ledger.get(add("prepare"))
+    assert standstill(ledger, home, row) == "no submitter is alive, so it waits: `adacrossnet up` starts one"
+    row = until_ended(submitter, row.id)
+    assert (row.state, standstill(ledger, home, row)) == (SUCCEEDED, None)
