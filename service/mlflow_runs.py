@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ PARENT = "pipeline"  # the stage tag of a pipeline's parent run
 QUICK = {  # MLflow's own 7 retries hang for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }  # fmt: skip
+_MOST_PARAMS, _MOST_CHARACTERS = 100, 6000  # of a request, of a parameter: MLflow's own limits
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # MLflow's names
 
 
@@ -101,6 +102,15 @@ class Runs:
         """Sets a tag."""
         self._call(lambda: self.client.set_tag(run, key, value))
 
+    def params(self, run: str, config: dict[str, Any]) -> None:
+        """A config as parameters by dotted names, so that the UI can compare and sort runs; the same again changes nothing."""
+        from mlflow.entities import Param
+
+        found = [Param(name, value) for name, value in _flat(config)]
+        for first in range(0, len(found), _MOST_PARAMS):
+            some = found[first : first + _MOST_PARAMS]
+            self._call(lambda some=some: self.client.log_batch(run, params=some))  # type: ignore[misc]
+
     def write(self, run: str, text: str, path: str) -> None:
         """Stores text as an artifact of the run."""
         self._call(lambda: self.client.log_text(run, text, path))
@@ -139,3 +149,11 @@ class Runs:
             return ask()
         except (MlflowException, requests.RequestException, OSError) as error:
             raise TrackingAway(f"MLflow at {self.uri}: {str(error).splitlines()[0][:300]}") from None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}", (value if isinstance(value, str) else json.dumps(value))[:_MOST_CHARACTERS]

@@ -86,6 +86,7 @@ class Reconciler:
         run = found[0] if found else runs.create(experiment, pipeline.id, tags)
         self.after("parent run created")
         runs.write(run, json.dumps(pipeline.config, indent=1), "config.json")
+        runs.params(run, pipeline.config)
         self.ledger.set_pipeline(pipeline.id, run_id=run)
         pipeline.run_id = run
         self.after("parent run stored")
@@ -135,6 +136,8 @@ class Reconciler:
         tags |= {names.TAG_CONFIG: digest_of(pipeline.config), "mlflow.source.type": "JOB", "mlflow.source.name": f"jobs.{stage.name}"}
         run = found[0] if found else runs.create(experiment, stage.name, tags)
         self.after("stage run created")
+        if stage.name == "pretrain":  # the run with the curves
+            runs.params(run, pipeline.config)
         self.ledger.set_stage(stage.id, run_id=run)
         stage.run_id = run
         self.after("stage run stored")

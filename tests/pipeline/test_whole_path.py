@@ -52,6 +52,8 @@ def test_mlflow_holds_one_finished_run_a_stage_and_each_step_once(done: tuple[Ad
     steps = [point.step for point in client.get_metric_history(pretrain.info.run_id, names.LOSS)]
     assert sorted(steps) == list(range(1, len(steps) + 1))
     assert len(client.get_metric_history(pretrain.info.run_id, names.VALIDATION_SCORE)) == 3
+    for run in (runs["pipeline"], pretrain):
+        assert (run.data.params["pretrain.epochs"], run.data.params["data.kind"]) == ("3", "synthetic")
     for tag in (names.TAG_PIPELINE, names.TAG_STAGE, names.TAG_RAY_JOB, names.TAG_CODE, names.TAG_DATA, names.TAG_CONFIG):
         assert pretrain.data.tags[tag]
     source = client.get_model_version("adacrossnet-dgcnn", "1").source
