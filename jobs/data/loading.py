@@ -93,8 +93,8 @@ def check_evaluable(folder: Path | str, points: int) -> None:
     stored = int(manifest["points"])
     if points > stored:
         raise ValueError(
-            f"evaluate.points (--points) is {points}, but {folder} stores {stored} points a shape: "
-            f"prepare it with points >= {points}, or lower it"
+            f"evaluate.points is {points}, but {folder} stores {stored} points a shape: prepare it with points >= {points}, "
+            f"or lower it (`adacrossnet evaluate --points`)"
         )
     counts = {split: int(value["count"]) for split, value in manifest["splits"].items()}
     if not counts["train"] or not counts["val"]:

@@ -110,7 +110,7 @@ def test_evaluation_refuses_more_points_than_stored(small: Path) -> None:
 def test_a_dataset_that_cannot_be_evaluated_is_refused_with_the_way_out(small: Path, tmp_path: Path) -> None:
     check_evaluable(small, 128)
     with pytest.raises(
-        ValueError, match=r"evaluate.points \(--points\) is 129, but .* stores 128 points a shape: prepare it with points >= 129, or lower"
+        ValueError, match=r"evaluate.points is 129, but .* stores 128 points a shape: prepare it with points >= 129, or lower"
     ):
         check_evaluable(small, 129)
     cfg = Synthetic(kind="synthetic", shapes=16, points=64, views=1, image_size=32, target=tmp_path / "one")  # a shape a category
