@@ -87,11 +87,12 @@ def _facts(row: Pipeline, ledger: Ledger, home: Home) -> dict[str, Any]:
     from service.submitter import interrupted, standstill
 
     reason = standstill(ledger, home, row)
+    message = "\n".join(text for text in (row.message, reason) if text) or None
     state = "interrupted" if interrupted(ledger, row) or (reason and row.state == "running") else row.state
     current = next((stage.name for stage in row.stages if stage.state != "succeeded"), None)
     return {
         "pipeline": row.id, "name": row.name, "state": state, "stage": current,
-        "created": row.created, "ended": row.ended, "message": reason or row.message, "mlflow_run": row.run_id,
+        "created": row.created, "ended": row.ended, "message": message, "mlflow_run": row.run_id,
         "stages": [
             {
                 "name": stage.name, "state": stage.state, "seconds": stage.seconds, "message": stage.message, "mlflow_run": stage.run_id,

@@ -83,8 +83,8 @@ def test_the_candidate_embeds_like_the_best_checkpoint(done: tuple[Adacrossnet, 
     version = command.tracking().get_model_version_by_alias("adacrossnet-dgcnn", "candidate")
     assert described == {
         "model": f"models:/adacrossnet-dgcnn/{version.version}",
-        "model_id": version.model_id,
-        "points": "64",
+        "model_id": version.source.removeprefix("models:/"),
+        "points": "48",  # those it was judged on
         "source": str(data),
         "source_digest": dataset.manifest["digest"],
     }
@@ -92,7 +92,7 @@ def test_the_candidate_embeds_like_the_best_checkpoint(done: tuple[Adacrossnet, 
     best = command.folder / "runs/storage/pretrain" / command.summary["pipeline"] / "best"
     encoder.load_state_dict(checkpoint.encoder_weights(best))
     encode = encode_with(encoder, torch.device("cpu"))
-    expected = np.concatenate([encode(points_BNC.numpy()) for points_BNC, _ in evaluation_clouds(dataset, 64, 32)])
+    expected = np.concatenate([encode(points_BNC.numpy()) for points_BNC, _ in evaluation_clouds(dataset, 48, 32)])
     found = np.stack(table.column("feature").to_numpy())
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
