@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,8 +75,8 @@ def embed(model: str, source: Path, out: Path, points: int | None = None, up: st
 
 
 def _resolved(model: str) -> tuple[str, int]:
-    """`models:/NAME/VERSION` of a registered version, also where an alias was given, and its points; a folder as it is."""
-    if not model.startswith("models:/"):
+    """`models:/NAME/VERSION` of a registered version, also where an alias was given, and its points; anything else as it is."""
+    if not re.fullmatch(r"models:/[^/]+(@[^/]+|/\d+)", model):
         return model, Evaluate().points
     version = registered_version(MlflowClient(), model)
     return f"models:/{version.name}/{version.version}", points_of(version)

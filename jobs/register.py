@@ -21,10 +21,7 @@ def register(stage: Stage) -> None:
     tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: code, **score_tags(evaluation)}
     name, model_id = names.registered_name(stage.config.pretrain.backbone.name), evaluation["model_id"]
     version = register_version(stage.client, name, model_id, trained, tags)
-    alias = "its alias stays where it is"
-    if stage.config.candidate:
-        alias = f"alias {names.ALIAS_CANDIDATE}"
-        make_candidate(stage.client, name, version)
+    alias = place_alias(stage, name, version)
     stage.leave({"name": name, "version": version, "model_id": model_id})
     stage.say(f"{name} version {version}, {alias}")
 
@@ -48,8 +45,11 @@ def register_version(client: MlflowClient, name: str, model_id: str, run_id: str
     return str(version)
 
 
-def make_candidate(client: MlflowClient, name: str, version: str) -> None:
-    """Moves the alias `candidate` to a version, which notes the one that had it."""
+def place_alias(stage: Stage, name: str, version: str) -> str:
+    """Moves the alias `candidate` to a version, which notes the one that had it, unless the config says no; what it did, in words."""
+    if not stage.config.candidate:
+        return f"alias {names.ALIAS_CANDIDATE} stays where it is"
+    client = stage.client
     try:
         before = str(client.get_model_version_by_alias(name, names.ALIAS_CANDIDATE).version)
     except MlflowException:
@@ -57,6 +57,7 @@ def make_candidate(client: MlflowClient, name: str, version: str) -> None:
     if before is not None and before != version:
         client.set_model_version_tag(name, version, "replaced_candidate", before)  # an alias keeps no history
     client.set_registered_model_alias(name, names.ALIAS_CANDIDATE, version)
+    return f"alias {names.ALIAS_CANDIDATE}"
 
 
 def score_tags(evaluation: dict[str, Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from jobs.pretraining import checkpoint
 from jobs.pretraining.loop import steps_an_epoch
 from jobs.pretraining.shapes import check_points, training_shapes
 from jobs.pretraining.space import check_space
-from jobs.register import make_candidate, register_version, score_tags
+from jobs.register import place_alias, register_version, score_tags
 from jobs.sweeping import children, pictures, report
 from jobs.sweeping.findings import findings, mean_validation, winner
 from jobs.sweeping.pace import seconds_an_epoch, trials_at_once
@@ -133,11 +133,11 @@ def leave(stage: Stage, config: Pipeline, found: dict[str, Any], sweeping: Sweep
         stage.client.log_text(stage.run_id, report.markdown(found), "report.md")
         stage.client.log_text(stage.run_id, report.html(found, images), "report.html")
     stage.leave({**found, "model": model, "winner": strategy, "verdict": report.verdict(found)})
-    stage.say(f"best on validation: {strategy}; {model['name']} version {model['version']}, alias {names.ALIAS_CANDIDATE}")
+    stage.say(f"best on validation: {strategy}; {model['name']} version {model['version']}")
 
 
 def register_best(stage: Stage, config: Pipeline, folder: Path, found: dict[str, Any], strategy: str) -> dict[str, str]:
-    """The winner's best checkpoint as a version of the registered model, with the alias `candidate`."""
+    """The winner's best checkpoint as a version of the registered model, the alias `candidate` if asked."""
     chosen, facts = checkpoint.best(folder)
     model_id = log_encoder(
         stage.client,
@@ -158,7 +158,7 @@ def register_best(stage: Stage, config: Pipeline, folder: Path, found: dict[str,
     tags |= score_tags(judged)
     name = names.registered_name(found["backbone"])
     version = register_version(stage.client, name, model_id, stage.run_id, tags)
-    make_candidate(stage.client, name, version)
+    stage.say(f"{name} version {version}, {place_alias(stage, name, version)}")
     return {"name": name, "version": version, "model_id": model_id}
 
 

@@ -9,7 +9,7 @@ import trimesh
 
 from jobs import packaging
 from jobs.config.sections import Backbone
-from jobs.embed import embed
+from jobs.embed import _resolved, embed
 from jobs.models.tables import build_backbone
 
 
@@ -116,3 +116,8 @@ def test_a_source_with_nothing_in_it_is_refused(model: str, tmp_path: Path, fold
 def test_a_model_that_is_not_there_is_named(source: Path, tmp_path: Path) -> None:
     with pytest.raises((ValueError, OSError), match="no_such_model"):
         embed(str(tmp_path / "no_such_model"), source, tmp_path / "f.parquet", points=64)
+
+
+@pytest.mark.parametrize("model", ["models:/m-0a1b", "models:/encoder/latest", "runs:/0a1b/encoder", "folder"])
+def test_what_names_no_version_goes_to_mlflow_as_it_is(model: str) -> None:
+    assert _resolved(model) == (model, 1024)
