@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 Curve = tuple[np.ndarray, np.ndarray]  # steps, values
+MARKERS = "os^Dv*P"  # after ten categories the colours come again
 MOST_SHAPES = 2000  # t-SNE of more says nothing more and takes minutes
 
 
@@ -48,15 +49,16 @@ def learning_rate(path: Path, curves: dict[str, Curve]) -> None:
 
 
 def embedding(path: Path, before: Split, after: Split, categories: Sequence[str]) -> None:
-    """t-SNE of the same shapes' features under random weights and after pretraining, coloured by category."""
+    """t-SNE of the same shapes' features under random weights and after pretraining, a colour and a marker a category."""
     keep = np.linspace(0, len(after.labels) - 1, min(len(after.labels), MOST_SHAPES)).astype(int)
-    colours = plt.get_cmap("gist_rainbow")(np.linspace(0, 1, max(2, len(categories))))
+    colours = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
     figure, both = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained")
     for axes, split, title in ((both[0], before, "random weights"), (both[1], after, "after pretraining")):
         xy = _two_dimensions(split.features[keep])
         for number in np.unique(split.labels[keep]):
             rows = split.labels[keep] == number
-            axes.scatter(xy[rows, 0], xy[rows, 1], s=22, color=colours[number], label=categories[number])
+            colour, marker = colours[number % len(colours)], MARKERS[number // len(colours) % len(MARKERS)]
+            axes.scatter(xy[rows, 0], xy[rows, 1], s=28, color=colour, marker=marker, label=categories[number])
         axes.set_title(title)
         axes.set_xlabel("t-SNE 1")
         axes.set_ylabel("t-SNE 2")
