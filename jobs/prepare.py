@@ -31,6 +31,7 @@ from jobs.data.times import remember_times, rewritten
 from jobs.show import contact_sheet
 from jobs.tracking import Stage, run_stage
 
+BLOCKS_A_ROOM = 64  # about: what a raw room counts for in a shard
 EVERY_S = 1.0  # seconds between two progress lines, at least
 _FILES = rf"{MANIFEST}|{INDEX}|{REJECTS}|shard-\d+\.arrow"
 OURS = re.compile(rf"\{WORK}|contact-sheet\.png|{_FILES}|\.({_FILES})\.\d+")  # what may stand in a target, or its temporary name
@@ -89,11 +90,13 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
         _refuse_foreign(folder)  # before the lock beside it is made: a mistyped target is left as it was
     listing = digest_of([[item.id, item.category, item.split, item.fingerprint] for item in items])
     with held(folder, say):
-        if (folder / MANIFEST).is_file() and _reusable(folder, settings_of(data), listing, items, say):
+        if (folder / MANIFEST).is_file() and _reusable(folder, data, listing, items, say):
             return _summed_up(folder, renamed(folder, data.name), say)
-        starts = range(0, len(items), data.shard_rows)
+        whole_rooms = SOURCES[data.kind].channels > 3 and items[0].row is None
+        together = max(1, data.shard_rows // BLOCKS_A_ROOM) if whole_rooms else data.shard_rows
+        starts = range(0, len(items), together)
         _make_room(folder, len(starts))
-        parts = [items[start : start + data.shard_rows] for start in starts]
+        parts = [items[start : start + together] for start in starts]
         progress = _Progress(len(items), say)
         build = _in_tasks if parallel else _in_process
         built = sorted(build(folder, parts, data, categories, progress), key=lambda shard: shard.number)
@@ -110,10 +113,12 @@ def _compare_counts(items: Sequence[Item], expected: dict[str, int], say: Callab
         say(f"the source holds {counts[0]} shapes; the dataset is distributed with {counts[1]}")
 
 
-def _reusable(folder: Path, settings: dict[str, Any], listing: str, items: Sequence[Item], say: Callable[[str], None]) -> bool:
+def _reusable(folder: Path, data: Any, listing: str, items: Sequence[Item], say: Callable[[str], None]) -> bool:
     """Whether the finished dataset in `folder` is what is asked for; a damaged one is built again, another one is never overwritten."""
-    manifest = read_manifest(folder)
-    made = {"version": 1, **manifest["data"]}  # the first manifests had no version
+    manifest, settings = read_manifest(folder), settings_of(data)
+    # A setting that came later stood at its default when older manifests were written; the version was 1.
+    since = {key: value for key, value in settings.items() if key == "parts" or value == getattr(type(data).model_fields.get(key), "default", None)}
+    made = {**since, "version": 1, **manifest["data"]}
     if made != settings or manifest["listing"] != listing or rewritten(folder, manifest["digest"], items):
         changed = sorted(key for key in settings.keys() | made.keys() if settings.get(key) != made.get(key))
         what = f"other settings ({', '.join(changed)})" if changed else "another source, or its files have changed since"
@@ -187,7 +192,8 @@ class _Progress:
 
 def _summed_up(folder: Path, manifest: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
-    say(f"{folder}: {counts}; {len(manifest['categories'])} categories, {manifest['points']} points, {manifest['views']} views a shape")
+    what = "areas" if manifest["channels"] > 3 else "categories"
+    say(f"{folder}: {counts}; {len(manifest['categories'])} {what}, {manifest['points']} points, {manifest['views']} views a shape")
     counts_of = {split: value["categories"] for split, value in manifest["splits"].items()}
     for split, word in (("val", "validation"), ("test", "test")):
         bare = [name for name in manifest["categories"] if counts_of["train"][name] and not counts_of[split][name]]

@@ -115,7 +115,7 @@ def train_worker(shared: dict[str, str]) -> None:
         print(f"pretrain: {line}", flush=True)
 
     def report(metrics: dict[str, Any], write: Any, validated: bool) -> None:
-        if ranks.rank != 0:
+        if ranks.rank != 0 or not (validated or metrics["epoch"] % config.pretrain.checkpoint_every == 0):
             ray.train.report(metrics)
             return
         folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))

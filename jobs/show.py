@@ -39,7 +39,9 @@ def contact_sheet(folder: Path, out: Path, shapes: int) -> None:
         shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
         title = f"{dataset.categories[dataset.labels[row]]}\n{shown} ({dataset.splits[row]})"
         cells[0].set_title(title, fontsize=7)
-        _cloud(cells[0], dataset.points(row), dataset.parts(row))
+        points = dataset.points(row)
+        upright = points if points.shape[1] == 3 else points[:, [0, 2, 1]] * np.float32([1, 1, -1])  # rooms have z up
+        _cloud(cells[0], upright, dataset.parts(row))
         for axes, view in zip(cells[1:], dataset.views(row)[:views], strict=False):
             axes.imshow(decode(view))
     counts = ", ".join(f"{value['count']} {split}" for split, value in dataset.manifest["splits"].items())

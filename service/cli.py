@@ -41,6 +41,7 @@ app.add_typer(config_app, name="config", rich_help_panel="Models and data")
 config_app.command("check")(configs.check)
 config_app.command("schema")(configs.schema)
 data_app.command("prepare")(data.prepare)
+data_app.command("list")(data.list_prepared)
 data_app.command("verify")(data.verify)
 data_app.command("show")(data.show)
 

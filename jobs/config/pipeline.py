@@ -154,9 +154,10 @@ def _absolute(path: Path, base: Path) -> Path:
 
 def _resolved_data(data: Data, base: Path, storage: Path) -> Data:
     update: dict[str, object] = {}
-    source = getattr(data, "source", None)
-    if source is not None:
-        update["source"] = _absolute(source, base)
+    for field in ("source", "table"):
+        path = getattr(data, field, None)
+        if path is not None:
+            update[field] = _absolute(path, base)
     if data.target is not None:
         update["target"] = _absolute(data.target, base)
     elif not isinstance(data, Prepared):

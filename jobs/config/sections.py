@@ -11,6 +11,7 @@ from jobs.config.published import PUBLISHED
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -37,8 +38,17 @@ class Preparing(Strict):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] | None = None
     target: Folder | None = None  # where the prepared dataset goes; none: <storage>/data/<kind>-<digest of this section>
     points: Count = 2048  # points stored a shape; a shape with fewer is resampled, and counted
-    shard_rows: Count = 64  # shapes a shard: the unit of work, of restart and of checksums
-    seed: int = Field(default=0, ge=0)  # of every draw that preparing makes (sampling, synthetic shapes, resampling)
+    shard_rows: Count = 64  # shapes a shard (of rooms one for every 64): the unit of work, of restart and of checksums
+    seed: int = Field(default=0, ge=0)  # of every draw that preparing makes (sampling, synthetic shapes, resampling, turning)
+    turned: bool = False  # each stored cloud turned about its up axis by an angle of its own, so that no pose tells its class
+    val_share: Share = 0.1  # of a class's shapes, where the source has no validation split
+    test_share: Share = 0.1  # of a class's shapes, where the source has no splits at all
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> Preparing:
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(f"val_share {self.val_share:g} and test_share {self.test_share:g} leave nothing to train on: lower one")
+        return self
 
 
 class Synthetic(Preparing):
@@ -84,7 +94,45 @@ class ScanObjectNN(Preparing):
     variant: Literal["obj_bg", "obj_only", "pb_t50_rs"]
 
 
-Data = Annotated[Prepared | Synthetic | Meshes | ShapenetRender | ModelNet | ScanObjectNN, Field(discriminator="kind")]
+class ShapeNetPart(Preparing):
+    """ShapeNetPart: the HDF5 release, or the text release with normals; also other shapes with parts in either form."""
+
+    kind: Literal["shapenetpart"]
+    source: Folder  # the folder that holds ply_data_{train,val,test}*.h5, or synsetoffset2category.txt
+    # {"classes": [...], "parts": ["Chair/leg", ...]}; none: SOURCE/categories.json, else the release's own, else ShapeNetPart's 16 and 50
+    table: Folder | None = None
+
+
+class S3DIS(Preparing):
+    """S3DIS: the HDF5 release of blocks, or raw rooms that are cut into such blocks. Six areas, of which one is held out."""
+
+    kind: Literal["s3dis"]
+    source: Folder  # the folder that holds ply_data_all_*.h5 and room_filelist.txt, or Area_*/<room>/Annotations/*.txt
+    test_area: Annotated[int, Field(ge=1, le=6)] = 5  # whose rooms are test; val_share of the other areas' rooms are validation
+    stride: Annotated[float, Field(gt=0, le=1)] = 0.5  # metres between the blocks of a raw room; 1 m blocks overlap below 1
+    points: Count = 4096  # points stored a block
+
+    @model_validator(mode="after")
+    def _upright(self) -> S3DIS:
+        if self.turned:
+            raise ValueError("turned is not for rooms, whose axes mean something: leave it out")
+        return self
+
+
+class SyntheticRooms(Preparing):
+    """Made-up furnished rooms in the form of S3DIS, from the seed."""
+
+    kind: Literal["synthetic-rooms"]
+    rooms: Count = 24  # how many, spread evenly over six areas
+    test_area: Annotated[int, Field(ge=1, le=6)] = 5  # whose rooms are test; val_share of the other areas' rooms, at least one, validation
+    stride: Annotated[float, Field(gt=0, le=1)] = 0.5  # metres between the blocks, which are 1 m wide
+    points: Count = 1024  # points stored a block
+
+
+Data = Annotated[
+    Prepared | Synthetic | SyntheticRooms | Meshes | ShapenetRender | ModelNet | ScanObjectNN | ShapeNetPart | S3DIS,
+    Field(discriminator="kind"),
+]
 
 
 class Backbone(Strict):
@@ -220,7 +268,7 @@ class Pretrain(Strict):
     log_every: Count = 10  # iterations between two progress lines; every iteration's metrics are sent then
     validate_every: Count = 1  # epochs between two validations (linear SVM on the validation split)
     keep_every: Annotated[int, Field(ge=0)] = 0  # every n-th epoch is validated and its encoder logged to MLflow too; 0: the best alone
-
+    checkpoint_every: Count = 1  # epochs between two checkpoints, beside those that are validated: what a crash loses at most
 
     @model_validator(mode="after")
     def _faithful(self) -> Pretrain:

@@ -62,7 +62,7 @@ def augment_clouds(points_BMC: Sequence[NDArray[np.float32]], generators: Sequen
     scale, angle, *_ = draws = torch.from_numpy(numbers).T
     view = normalise(torch.from_numpy(chosen))
     view = view * (SCALE[0] + (SCALE[1] - SCALE[0]) * scale)[:, None, None]
-    view = _turned(view, 2 * np.pi * angle)
+    view = turned(view, 2 * np.pi * angle)
     extent_B1C = (view.amax(1) - view.amin(1))[:, None, :]
     view = view + extent_B1C * TRANSLATE * (2 * draws[2:5].T - 1)[:, None, :]
     view = view + (JITTER_DEVIATION * torch.from_numpy(noise)).clamp(-JITTER_CLIP, JITTER_CLIP)
@@ -70,7 +70,7 @@ def augment_clouds(points_BMC: Sequence[NDArray[np.float32]], generators: Sequen
     return torch.where(dropped_BN1, view[:, :1], view)
 
 
-def _turned(points_BNC: Tensor, angle_B: Tensor) -> Tensor:
+def turned(points_BNC: Tensor, angle_B: Tensor) -> Tensor:
     """Clouds turned about y. Written out, not as a matrix product, so that a row's result does not depend on its batch."""
     c, s = angle_B.cos()[:, None], angle_B.sin()[:, None]
     x, y, z = points_BNC.unbind(2)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from jobs.config import digest_of
 from jobs.config.sections import Preparing
-from jobs.data.augment import resample
+from jobs.data.augment import resample, turned
 from jobs.data.draws import generator
 from jobs.data.format import file_sha256, shard_name, shard_table, write_table, write_text
 from jobs.data.images import side
 from jobs.data.items import Item, Reject, Shape
 from jobs.data.rendering import Unrenderable
-from jobs.data.tables import SOURCES
+from jobs.data.tables import SOURCES, Source
 
 WORK = ".work"  # inside the dataset's folder while it is being prepared: a note a finished shard
 
@@ -45,18 +48,18 @@ def build_shard(
         done(len(items))
         return kept
     source = SOURCES[cfg.kind]  # type: ignore[attr-defined]
-    shapes: list[tuple[Item, Shape]] = []
+    shapes: list[tuple[str, str, Shape]] = []  # (id, category, shape)
     rejects: list[dict[str, str]] = []
     sizes: set[int] = set()
     resampled = 0
     for count, item in enumerate(items, 1):
         try:
-            shape = source.read(item, cfg)
-            sizes |= {side(view) for view in shape.views}
-            fitted, short = _fitted(shape, item, cfg)
-            rejects += [{"path": path, "reason": reason} for path, reason in shape.skipped]
-            resampled += short
-            shapes.append((item, fitted))
+            for sample_id, shape in _read(source, item, cfg):
+                sizes |= {side(view) for view in shape.views}
+                fitted, short = _fitted(shape, sample_id, cfg)
+                rejects += [{"path": path, "reason": reason} for path, reason in shape.skipped]
+                resampled += short
+                shapes.append((sample_id, item.category, fitted))
         except Reject as reason:
             rejects.append({"id": item.id, "reason": str(reason)})
         except Unrenderable:  # nothing to do with this item: no view can be drawn here
@@ -65,25 +68,41 @@ def build_shard(
             rejects.append({"id": item.id, "reason": f"cannot be read ({type(error).__name__}: {str(error)[:120]})"})
         done(count)
     table = shard_table(
-        ids=[item.id for item, _ in shapes],
-        categories=[categories.index(item.category) for item, _ in shapes],
-        points=[shape.points for _, shape in shapes],
-        contents=[shape.content for _, shape in shapes],
-        views=[shape.views for _, shape in shapes],
-        parts=[shape.parts for _, shape in shapes if shape.parts is not None] if source.part_names else None,
+        ids=[sample_id for sample_id, _, _ in shapes],
+        categories=[categories.index(category) for _, category, _ in shapes],
+        points=[shape.points for _, _, shape in shapes],
+        contents=[shape.content for _, _, shape in shapes],
+        views=[shape.views for _, _, shape in shapes],
+        parts=[shape.parts for _, _, shape in shapes if shape.parts is not None] if source.part_names(cfg) else None,
         stored=cfg.points,
+        channels=source.channels,
     )
     sha256 = write_table(folder / shard_name(number), table)
-    rows = [(item.id, item.category, shape.content) for item, shape in shapes]
-    built = Built(key, number, sha256, rows, rejects, resampled, sorted(sizes), max((len(s.views) for _, s in shapes), default=0))
+    rows = [(sample_id, category, shape.content) for sample_id, category, shape in shapes]
+    built = Built(key, number, sha256, rows, rejects, resampled, sorted(sizes), max((len(s.views) for _, _, s in shapes), default=0))
     write_text(_note(folder, number), json.dumps(asdict(built)))
     return built
 
 
+def _read(source: Source, item: Item, cfg: Preparing) -> Iterator[tuple[str, Shape]]:
+    """(id, shape) of what an item holds; the blocks of a room are numbered."""
+    found = source.read(item, cfg)
+    if isinstance(found, Shape):
+        yield item.id, found
+        return
+    number = -1
+    for number, shape in enumerate(found):
+        yield f"{item.id}/{number:05d}", shape
+    if number < 0:
+        raise Reject("no part of it holds enough points for a block")
+
+
 def settings_of(cfg: Preparing) -> dict[str, Any]:
-    """The settings that the bytes depend on: all but the dataset's name, source and target, and the version of its kind."""
-    settings: dict[str, Any] = json.loads(cfg.model_dump_json(exclude={"name", "target", "source"}))
-    return {**settings, "version": SOURCES[cfg.kind].version}  # type: ignore[attr-defined]
+    """The settings that the bytes depend on: all but names and paths, with the names of the parts and the version of the kind."""
+    settings: dict[str, Any] = json.loads(cfg.model_dump_json(exclude={"name", "target", "source", "table"}))
+    source = SOURCES[cfg.kind]  # type: ignore[attr-defined]
+    names = source.part_names(cfg)
+    return {**settings, "version": source.version, **({"parts": digest_of(list(names))} if names else {})}
 
 
 def _identity(item: Item) -> str:
@@ -105,11 +124,13 @@ def _finished(folder: Path, number: int, key: str) -> Built | None:
     return built if built.key == key and path.is_file() and file_sha256(path) == built.sha256 else None
 
 
-def _fitted(shape: Shape, item: Item, cfg: Preparing) -> tuple[Shape, bool]:
-    """The shape with exactly the stored number of points, and whether some had to be drawn twice."""
+def _fitted(shape: Shape, sample_id: str, cfg: Preparing) -> tuple[Shape, bool]:
+    """The shape with exactly the stored number of points, turned where asked, and whether some points had to be drawn twice."""
     have = len(shape.points)
-    if have == cfg.points:
-        return shape, False
-    chosen = resample(generator("resample", cfg.seed, item.id), have, cfg.points)
-    parts = None if shape.parts is None else shape.parts[chosen]
-    return Shape(shape.points[chosen], shape.content, parts, shape.views, shape.skipped), have < cfg.points
+    if have != cfg.points:
+        chosen = resample(generator("resample", cfg.seed, sample_id), have, cfg.points)
+        shape = replace(shape, points=shape.points[chosen], parts=None if shape.parts is None else shape.parts[chosen])
+    if cfg.turned:
+        angle = float(generator("turn", cfg.seed, sample_id).uniform(0, 2 * math.pi))
+        shape = replace(shape, points=turned(torch.from_numpy(shape.points)[None], torch.tensor([angle]))[0].numpy())
+    return shape, have < cfg.points

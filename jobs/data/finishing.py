@@ -37,8 +37,14 @@ def finish(
 ) -> dict[str, Any]:
     """Writes what the shards alone cannot say, and returns the manifest. ValueError when no shape is usable."""
     given = {item.id: item.split for item in items}
-    entries = [Entry(sample_id, category, content, given[sample_id]) for shard in built for sample_id, category, content in shard.rows]
-    splits, refused = assign(entries)
+    source = SOURCES[cfg.kind]  # type: ignore[attr-defined]
+    cut = source.channels > 3  # blocks of rooms: a block has its room's split, and no other block decides
+    entries = [
+        Entry(sample_id, category, content, given[sample_id if sample_id in given else sample_id.rpartition("/")[0]])
+        for shard in built
+        for sample_id, category, content in shard.rows
+    ]
+    splits, refused = assign(entries, 0.0 if cut else cfg.val_share, cfg.test_share)
     rejects = [reject for shard in built for reject in shard.rejects] + [{"id": key, "reason": refused[key]} for key in sorted(refused)]
     write_text(folder / REJECTS, "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejects))
     if not splits:
@@ -50,7 +56,6 @@ def finish(
     label = {entry.id: entry.category for entry in entries}
     counts = {split: Counter(label[sample_id] for sample_id, name in splits.items() if name == split) for split in SPLITS}
     sizes = sorted({size for shard in built for size in shard.image_sizes})
-    source = SOURCES[cfg.kind]  # type: ignore[attr-defined]
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "name": name_of(cfg),
@@ -62,9 +67,10 @@ def finish(
             for split, count in counts.items()
         },
         "points": cfg.points,
+        "channels": source.channels,
         "views": max(shard.most_views for shard in built),
         "image_size": sizes[0] if len(sizes) == 1 else None,
-        "part_names": list(source.part_names),
+        "part_names": list(source.part_names(cfg)),
         "resampled": sum(shard.resampled for shard in built),
         "rejects": len(rejects),
         "shards": shards,

@@ -2,7 +2,7 @@
 
 manifest.json        what it holds, with checksums; written last: without it the dataset is not complete
 index.arrow          a row a usable shape, sorted by id: id, category, split, content, shard, row
-shard-00000.arrow    shapes of a fixed part of the sorted ids: id, category, points, content, views, parts
+shard-00000.arrow    shapes of a fixed part of the sorted ids: id, category, points, content, views, parts (in scenes: classes)
 rejects.jsonl        a line a shape or file that was skipped, with its reason
 """
 
@@ -41,13 +41,14 @@ def shard_table(
     views: list[list[bytes]],
     parts: list[NDArray[np.int16]] | None,
     stored: int,
+    channels: int,
 ) -> pa.Table:
-    """The columns of a shard; every cloud [stored, 3], every part row [stored]."""
+    """The columns of a shard; every cloud [stored, channels], every part row [stored]."""
     flat = np.concatenate([cloud.ravel() for cloud in points]) if points else np.empty(0, np.float32)
     columns: dict[str, pa.Array] = {
         "id": pa.array(ids, pa.string()),
         "category": pa.array(categories, pa.int32()),
-        "points": pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), stored * 3),
+        "points": pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), stored * channels),
         "content": pa.array(contents, pa.string()),
         "views": pa.array(views, pa.list_(pa.binary())),
     }
@@ -119,6 +120,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}: it was edited; remove the folder and prepare the dataset again")
     manifest.setdefault("name", manifest.get("kind"))  # the first manifests had no name
+    manifest.setdefault("channels", 3)  # nor other points than places
     return manifest
 
 

@@ -43,35 +43,36 @@ def rows_of(file: Path, name: str) -> NDArray[np.generic]:
 
 def holds(file: Path, name: str) -> bool:
     """Whether the file has a dataset `name`."""
-    with _opened(file) as opened:
-        return name in opened
+    with opened(file) as content:
+        return name in content
 
 
 @lru_cache(maxsize=2)
 def _cached(file: Path, _modified: int, name: str) -> NDArray[np.generic]:
-    with _opened(file) as opened:
-        rows: NDArray[np.generic] = opened[name][()]
+    with opened(file) as content:
+        rows: NDArray[np.generic] = content[name][()]
         return rows
 
 
 def _labels(file: Path) -> NDArray[np.int64]:
-    with _opened(file) as opened:
+    with opened(file) as content:
         for name, width in (("data", 3), ("label", None)):
-            if name not in opened:
-                raise ValueError(f"{file} holds no dataset {name!r}, but {', '.join(sorted(opened)) or 'none'}: is it another release?")
-            shape = opened[name].shape
+            if name not in content:
+                raise ValueError(f"{file} holds no dataset {name!r}, but {', '.join(sorted(content)) or 'none'}: is it another release?")
+            shape = content[name].shape
             if width is not None and (len(shape) != 3 or shape[2] < width):
                 raise ValueError(f"{file}: data has the shape {list(shape)}; clouds are [n, points, 3]")
-        labels = np.asarray(opened["label"][()])
+        labels = np.asarray(content["label"][()])
         if labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] != 1) or labels.dtype.kind not in "iu":
             raise ValueError(f"{file}: label has the shape {list(labels.shape)} of {labels.dtype}; labels are whole numbers, [n] or [n, 1]")
-        clouds = opened["data"].shape[0]
+        clouds = content["data"].shape[0]
         if len(labels) != clouds:
             raise ValueError(f"{file} holds {clouds} clouds and {len(labels)} labels: they must be as many; the file is damaged")
     return labels.reshape(-1).astype(np.int64)
 
 
-def _opened(file: Path) -> h5py.File:
+def opened(file: Path) -> h5py.File:
+    """The file, to be closed by whoever asks. ValueError when it is cut short or no HDF5."""
     try:
         return h5py.File(file, "r")
     except OSError as error:

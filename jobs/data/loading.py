@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,6 +73,7 @@ def pretraining_batches(
 
 def check_trainable(dataset: PreparedDataset, points: int) -> None:
     """ValueError when the shapes store fewer than `points` (pretrain.points) points, or when one has no view."""
+    check_places(dataset.folder, dataset.manifest)
     stored = int(dataset.manifest["points"])
     if points > stored:
         raise ValueError(
@@ -83,6 +85,12 @@ def check_trainable(dataset: PreparedDataset, points: int) -> None:
         raise ValueError(f"{dataset.folder}: shape {bare} has no view, but the cross-modal loss needs one: prepare it with data.views >= 1")
 
 
+def check_places(folder: Path | str, manifest: dict[str, Any]) -> None:
+    """ValueError when a dataset's points are not places alone: blocks of rooms have nine numbers a point and no category."""
+    if manifest["channels"] != 3:
+        raise ValueError(f"{folder} holds blocks of rooms, {manifest['channels']} numbers a point: name a dataset of shapes, which have three")
+
+
 def check_evaluable(folder: Path | str, points: int) -> None:
     """ValueError when a linear SVM cannot be trained, chosen and judged on the prepared dataset in `folder`.
 
@@ -90,6 +98,7 @@ def check_evaluable(folder: Path | str, points: int) -> None:
     than two categories. It reads the manifest alone.
     """
     manifest = read_manifest(Path(folder))
+    check_places(folder, manifest)
     stored = int(manifest["points"])
     if points > stored:
         raise ValueError(
@@ -125,6 +134,7 @@ def evaluation_clouds(dataset: PreparedDataset, points: int, batch: int) -> Iter
 
     Each cloud is a subset of the stored points that depends on the shape's id alone. ValueError when fewer than `points` are stored.
     """
+    check_places(dataset.folder, dataset.manifest)
     for start in range(0, len(dataset), batch):
         rows = range(start, min(start + batch, len(dataset)))
         clouds = [_fixed(dataset.points(row), dataset.ids[row], points) for row in rows]

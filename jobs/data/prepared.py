@@ -44,7 +44,7 @@ class PreparedDataset:
         self._open()
 
     def _open(self) -> None:
-        stored = int(self.manifest["points"])
+        stored, channels = int(self.manifest["points"]), int(self.manifest["channels"])
         self._points: list[NDArray[np.float32]] = []
         self._parts: list[NDArray[np.int16] | None] = []
         self._views: list[pa.ListArray] = []
@@ -54,14 +54,14 @@ class PreparedDataset:
                 raise ValueError(
                     f"{self.folder / shard['file']} holds {table.num_rows} rows, the manifest says {shard['rows']}: prepare again"
                 )
-            self._check_widths(shard["file"], table, stored)
-            self._points.append(_flat(table, "points").reshape(-1, stored, 3))
+            self._check_widths(shard["file"], table, stored, channels)
+            self._points.append(_flat(table, "points").reshape(-1, stored, channels))
             self._parts.append(_flat(table, "parts").reshape(-1, stored) if "parts" in table.column_names else None)
             self._views.append(table.column("views").combine_chunks())
 
-    def _check_widths(self, file: str, table: pa.Table, stored: int) -> None:
+    def _check_widths(self, file: str, table: pa.Table, stored: int, channels: int) -> None:
         """The columns hold as many numbers a row as the manifest says: else clouds would be scrambled in silence."""
-        for column, expected in (("points", stored * 3), ("parts", stored)):
+        for column, expected in (("points", stored * channels), ("parts", stored)):
             if column == "parts" and column not in table.column_names:
                 continue
             kind = table.schema.field(column).type if column in table.column_names else None
@@ -84,7 +84,7 @@ class PreparedDataset:
         return len(self.ids)
 
     def points(self, row: int) -> NDArray[np.float32]:
-        """The stored cloud [N, 3], y up: a read-only window on the file."""
+        """The stored cloud [N, 3], y up (blocks of rooms: [N, 9], z up): a read-only window on the file."""
         shard, at = self._at[row]
         return self._points[shard][at]
 
@@ -104,7 +104,7 @@ class PreparedDataset:
         return [self.view(row, which) for which in range(self.view_count(row))]
 
     def parts(self, row: int) -> NDArray[np.int16] | None:
-        """Each point's part [N] (rows of the manifest's part_names), or None where the source has none."""
+        """Each point's part, in rooms its class, [N] (rows of the manifest's part_names), or None where the source has none."""
         shard, at = self._at[row]
         parts = self._parts[shard]
         return None if parts is None else parts[at]

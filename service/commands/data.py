@@ -1,4 +1,4 @@
-"""`data prepare`, `data verify`, `data show`."""
+"""`data prepare`, `data list`, `data verify`, `data show`."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,14 +7,16 @@ from typing import Annotated
 import typer
 
 from service.commands.module import run_module
-from service.commands.options import AsJson
+from service.commands.options import AsJson, State
 
 Folder = Annotated[Path, typer.Argument(help="A prepared dataset: the folder with manifest.json.", metavar="DIR")]
 
+KINDS = "synthetic, synthetic-rooms, meshes, shapenet-render, modelnet40, modelnet10, scanobjectnn, shapenetpart or s3dis."
+
 
 def prepare(
-    kind: Annotated[str, typer.Argument(help="synthetic, meshes, shapenet-render, modelnet40, modelnet10 or scanobjectnn.")],
-    source: Annotated[str, typer.Argument(help="The raw dataset's folder; - for synthetic.")],
+    kind: Annotated[str, typer.Argument(help=KINDS)],
+    source: Annotated[str, typer.Argument(help="The raw dataset's folder; - for synthetic ones.")],
     target: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
     points: Annotated[int | None, typer.Option(help="Points stored a shape.", show_default="2048")] = None,
     views: Annotated[int | None, typer.Option(help="Views a shape.", show_default="by kind")] = None,
@@ -23,18 +25,27 @@ def prepare(
     shapes: Annotated[int | None, typer.Option(help="How many shapes (synthetic).", show_default="400")] = None,
     variant: Annotated[str | None, typer.Option(help="obj_bg, obj_only or pb_t50_rs (scanobjectnn).", show_default=False)] = None,
     up: Annotated[str | None, typer.Option(help="The meshes' up axis, y or z (meshes).", show_default="y")] = None,
+    turned: Annotated[bool, typer.Option("--turned", help="Turn each cloud about its up axis by an angle of its own.")] = False,
+    val_share: Annotated[float | None, typer.Option(help="Validation's share, where the source has none.", show_default="0.1")] = None,
+    test_share: Annotated[float | None, typer.Option(help="Test's share, where the source has no splits.", show_default="0.1")] = None,
+    table: Annotated[Path | None, typer.Option(help="JSON file of categories and parts (shapenetpart).", show_default="by source")] = None,
+    rooms: Annotated[int | None, typer.Option(help="How many rooms (synthetic-rooms).", show_default="24")] = None,
+    test_area: Annotated[int | None, typer.Option(help="The area held out, 1 to 6 (s3dis, synthetic-rooms).", show_default="5")] = None,
+    stride: Annotated[float | None, typer.Option(help="Metres between blocks (raw s3dis, synthetic-rooms).", show_default="0.5")] = None,
     shard_rows: Annotated[int | None, typer.Option(help="Shapes a shard.", show_default="64")] = None,
 ) -> None:
     """Turn a raw dataset into a prepared one. A second call keeps the shards that are finished."""
     from jobs.config import check_data
     from jobs.config.names import ENV_DATA_CONFIG
 
-    drawn = {"points": points, "views": views, "image_size": image_size, "seed": seed}
-    asked = {**drawn, "shapes": shapes, "variant": variant, "up": up, "shard_rows": shard_rows}
+    drawn = {"points": points, "views": views, "image_size": image_size, "seed": seed, "turned": turned or None}
+    shares = {"val_share": val_share, "test_share": test_share}
+    of_kind = {"shapes": shapes, "variant": variant, "up": up, "rooms": rooms, "test_area": test_area, "stride": stride}
+    asked = {**drawn, **shares, **of_kind, "table": str(table.expanduser().resolve()) if table else None, "shard_rows": shard_rows}
     values: dict[str, object] = {key: value for key, value in asked.items() if value is not None}
     values |= {"kind": kind, "target": str(target.expanduser().resolve())}
-    if kind == "synthetic" and source != "-":
-        raise ValueError(f"SOURCE: synthetic shapes are made, not read from {source}: write - there")
+    if kind.startswith("synthetic") and source != "-":
+        raise ValueError(f"SOURCE: the kind {kind} is made, not read from {source}: write - there")
     folder = Path(source).expanduser().resolve()
     if source != "-":
         values["source"] = str(folder)
@@ -42,6 +53,22 @@ def prepare(
     if source != "-" and not folder.is_dir():
         raise ValueError(f"SOURCE: there is no folder {folder}; name the one that holds the {kind} dataset")
     run_module("prepare", env={ENV_DATA_CONFIG: section.model_dump_json()})
+
+
+def list_prepared(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders that hold prepared datasets.", metavar="DIR...", show_default="runs/storage/data")
+    ] = None,
+    as_json: AsJson = False,
+    state: State = None,
+) -> None:
+    """List prepared datasets: kind, splits, points, size, digest."""
+    from service.home import Home
+
+    where = folders or [Home.find(state).path / "storage" / "data"]
+    if not folders and not where[0].is_dir():
+        raise ValueError(f"there is no {where[0]} yet: name the folder that holds your prepared datasets (`adacrossnet data list DIR`)")
+    run_module("list_data", *(str(folder.resolve()) for folder in where), *(["--json"] if as_json else []))
 
 
 def verify(folder: Folder, as_json: AsJson = False) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.config.sections import Synthetic
 from jobs.data.images import decode
 from jobs.data.prepared import PreparedDataset, check_shards
+from jobs.prepare import prepare
 
 
 def copy_of(small: Path, tmp_path: Path) -> Path:
@@ -130,3 +132,20 @@ def test_a_manifest_without_its_keys_is_refused_naming_them(small: Path, tmp_pat
     (folder / "manifest.json").write_text(json.dumps({key: values[key] for key in values if key not in ("points", "digest")}))
     with pytest.raises(ValueError, match=r"manifest.json lacks digest, points: it was edited"):
         PreparedDataset(folder, None)
+
+
+def test_turned_clouds_keep_their_heights_distances_and_contents_and_each_turns_by_an_angle_of_its_own(tmp_path: Path, small: Path) -> None:
+    section = {"kind": "synthetic", "shapes": 48, "points": 128, "views": 2, "image_size": 32, "shard_rows": 10}
+    cfg = Synthetic.model_validate({**section, "target": tmp_path / "turned", "turned": True})
+    prepare(cfg, say=lambda line: None, parallel=False)
+    before, after = PreparedDataset(small, None), PreparedDataset(tmp_path / "turned", None)
+    angles = []
+    for row in range(len(before)):
+        a, b = before.points(row), after.points(row)
+        np.testing.assert_array_equal(a[:, 1], b[:, 1])
+        np.testing.assert_allclose(np.hypot(a[:, 0], a[:, 2]), np.hypot(b[:, 0], b[:, 2]), atol=1e-5)
+        turns = np.angle((b[:, 0] + 1j * b[:, 2]) / (a[:, 0] + 1j * a[:, 2]))
+        angles.append(np.angle(np.exp(1j * turns).mean()))
+        np.testing.assert_allclose(np.exp(1j * turns), np.exp(1j * angles[-1]), atol=1e-2)
+    assert len(np.unique(np.round(angles, 4))) == len(before)
+    assert (before.contents == after.contents) and before.manifest["digest"] != after.manifest["digest"]

@@ -21,6 +21,13 @@ def test_a_source_without_splits_gets_tenths_and_at_least_one_where_there_are_th
     assert (counts["train"], counts["val"], counts["test"]) == (train, val, test)
 
 
+def test_shares_are_as_asked_and_rounded_down() -> None:
+    counts = Counter(assign(entries(10), val_share=0.2, test_share=0.7)[0].values())
+    assert counts == {"train": 1, "val": 2, "test": 7}
+    given = entries(10, split="train") + entries(4, split="test")
+    assert Counter(assign(given, val_share=0.35, test_share=0.5)[0].values()) == {"train": 7, "val": 3, "test": 4}
+
+
 def test_tenths_are_taken_a_class_at_a_time() -> None:
     splits, _ = assign(entries(50, "chair") + entries(10, "table") + entries(1, "lamp"))
     counts = Counter((key.split("/")[0], split) for key, split in splits.items())
