@@ -50,8 +50,7 @@ def _lines(found: list[dict[str, Any]]) -> list[str]:
         rows.append({column: str(shown[column] if shown[column] is not None else "") for column in COLUMNS})
     widths = {column: max(len(row[column]) for row in rows) for column in COLUMNS}
     lines = [
-        "  ".join(row[column].rjust(widths[column]) if column in RIGHT else row[column].ljust(widths[column]) for column in COLUMNS).rstrip()
-        for row in rows
+        "  ".join((str.rjust if column in RIGHT else str.ljust)(row[column], widths[column]) for column in COLUMNS).rstrip() for row in rows
     ]
     return [*(lines if len(lines) > 1 else []), *(f"{one['folder']}: {one['error']}" for one in found if "error" in one)]
 

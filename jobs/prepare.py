@@ -117,7 +117,8 @@ def _reusable(folder: Path, data: Any, listing: str, items: Sequence[Item], say:
     """Whether the finished dataset in `folder` is what is asked for; a damaged one is built again, another one is never overwritten."""
     manifest, settings = read_manifest(folder), settings_of(data)
     # A setting that came later stood at its default when older manifests were written; the version was 1.
-    since = {key: value for key, value in settings.items() if key == "parts" or value == getattr(type(data).model_fields.get(key), "default", None)}
+    fields = type(data).model_fields
+    since = {key: value for key, value in settings.items() if key == "parts" or (key in fields and value == fields[key].default)}
     made = {**since, "version": 1, **manifest["data"]}
     if made != settings or manifest["listing"] != listing or rewritten(folder, manifest["digest"], items):
         changed = sorted(key for key in settings.keys() | made.keys() if settings.get(key) != made.get(key))
@@ -192,12 +193,12 @@ class _Progress:
 
 def _summed_up(folder: Path, manifest: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
-    what = "areas" if manifest["channels"] > 3 else "categories"
-    say(f"{folder}: {counts}; {len(manifest['categories'])} {what}, {manifest['points']} points, {manifest['views']} views a shape")
+    what, each = ("categories", "shape") if manifest["channels"] == 3 else ("areas", "block")
+    say(f"{folder}: {counts}; {len(manifest['categories'])} {what}, {manifest['points']} points, {manifest['views']} views a {each}")
     counts_of = {split: value["categories"] for split, value in manifest["splits"].items()}
     for split, word in (("val", "validation"), ("test", "test")):
         bare = [name for name in manifest["categories"] if counts_of["train"][name] and not counts_of[split][name]]
-        if bare:
+        if bare and manifest["channels"] == 3:
             which = f"in {len(bare)} of {len(manifest['categories'])} categories ({', '.join(bare[:5])}{', …' if len(bare) > 5 else ''})"
             say(
                 f"no {word} shape {which}: a source that names splits (folders train, val, test) must name this one for each of them; "

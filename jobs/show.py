@@ -19,7 +19,7 @@ from jobs.data.prepared import PreparedDataset
 
 MOST_VIEWS = 4  # shown a shape
 MOST_SHAPES = 120  # on a sheet: more take minutes to draw and nobody looks at
-ACROSS = 2  # shapes a row of the sheet
+ACROSS, ACROSS_BARE = 2, 6  # shapes a row of the sheet, with views and without
 CELL = 1.5  # inches a picture
 LONGEST_NAME = 16  # characters of an id that fit above a cloud
 
@@ -29,19 +29,20 @@ def contact_sheet(folder: Path, out: Path, shapes: int) -> None:
     dataset = PreparedDataset(folder, None)
     chosen = _spread(dataset.labels, shapes)
     views = min(MOST_VIEWS, max(dataset.view_count(row) for row in chosen))
-    rows, columns = -(-len(chosen) // ACROSS), ACROSS * (1 + views)
+    across = ACROSS if views else ACROSS_BARE
+    rows, columns = -(-len(chosen) // across), across * (1 + views)
     figure, grid = plt.subplots(rows, columns, figsize=(columns * CELL, rows * (CELL + 0.3)), squeeze=False, layout="constrained")
     for axes in grid.flat:
         axes.set_axis_off()
     for place, row in enumerate(chosen):
-        cells = grid[place // ACROSS][(place % ACROSS) * (1 + views) :]
+        cells = grid[place // across][(place % across) * (1 + views) :]
         name = dataset.ids[row].rsplit("/", 1)[-1]
         shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
         title = f"{dataset.categories[dataset.labels[row]]}\n{shown} ({dataset.splits[row]})"
         cells[0].set_title(title, fontsize=7)
         points = dataset.points(row)
-        upright = points if points.shape[1] == 3 else points[:, [0, 2, 1]] * np.float32([1, 1, -1])  # rooms have z up
-        _cloud(cells[0], upright, dataset.parts(row))
+        upright = points if points.shape[1] == 3 else points[:, [0, 2, 1]] * np.array([1, 1, -1], np.float32)  # rooms have z up
+        _cloud(cells[0], upright, dataset.parts(row), None if points.shape[1] == 3 else len(dataset.manifest["part_names"]))
         for axes, view in zip(cells[1:], dataset.views(row)[:views], strict=False):
             axes.imshow(decode(view))
     counts = ", ".join(f"{value['count']} {split}" for split, value in dataset.manifest["splits"].items())
@@ -57,15 +58,19 @@ def _spread(labels: NDArray[np.int64], count: int) -> list[int]:
     return sorted(order[:count], key=lambda row: (labels[row], row))
 
 
-def _cloud(axes: Axes, points: NDArray[np.float32], parts: NDArray[np.int16] | None) -> None:
-    """The cloud from the front, a little from above; coloured by part where there are parts, else by depth."""
+def _cloud(axes: Axes, points: NDArray[np.float32], parts: NDArray[np.int16] | None, classes: int | None) -> None:
+    """The cloud from the front, a little from above; coloured by part where there are parts (a class of `classes` in all pictures alike),
+    else by depth."""
     yaw, pitch = np.deg2rad(30), np.deg2rad(20)
     x, y, z = (points - points.mean(0)).T
     across, depth = np.cos(yaw) * x + np.sin(yaw) * z, np.cos(yaw) * z - np.sin(yaw) * x
     up, depth = np.cos(pitch) * y - np.sin(pitch) * depth, np.cos(pitch) * depth + np.sin(pitch) * y
     order = np.argsort(depth)
     colour, table = (depth, "viridis") if parts is None else (np.unique(parts, return_inverse=True)[1], "tab10")
-    axes.scatter(across[order], up[order], c=colour[order], cmap=table, s=2, linewidths=0)
+    if parts is not None and classes is not None:
+        colour, table = parts, "tab20"
+    limits = {} if classes is None else {"vmin": 0, "vmax": 19}
+    axes.scatter(across[order], up[order], c=colour[order], cmap=table, s=2, linewidths=0, **limits)
     axes.set_aspect("equal")
 
 

@@ -88,7 +88,7 @@ def check_trainable(dataset: PreparedDataset, points: int) -> None:
 def check_places(folder: Path | str, manifest: dict[str, Any]) -> None:
     """ValueError when a dataset's points are not places alone: blocks of rooms have nine numbers a point and no category."""
     if manifest["channels"] != 3:
-        raise ValueError(f"{folder} holds blocks of rooms, {manifest['channels']} numbers a point: name a dataset of shapes, which have three")
+        raise ValueError(f"{folder} holds blocks of rooms, {manifest['channels']} numbers a point: name a dataset of shapes, which have 3")
 
 
 def check_evaluable(folder: Path | str, points: int) -> None:

@@ -57,7 +57,8 @@ def _from_json(path: Path) -> PartTable:
     lists = [values.get(key) if isinstance(values, dict) else None for key in ("classes", "parts")]
     for key, found in zip(("classes", "parts"), lists, strict=True):
         if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found) or len(set(found)) != len(found):
-            raise ValueError(f'{path}: a table of parts is {{"classes": ["Chair", ...], "parts": ["Chair/leg", ...]}}; {key} is not such a list')
+            form = '{"classes": ["Chair", ...], "parts": ["Chair/leg", ...]}'
+            raise ValueError(f"{path}: a table of parts is {form}; {key} is not such a list")
     return _checked(PartTable(tuple(lists[0] or ()), tuple(lists[1] or ())), path)
 
 

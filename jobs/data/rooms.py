@@ -19,7 +19,14 @@ FEWEST = 100  # points of a block; one of fewer is left out, as in the release
 
 
 def blocks(
-    xyz_N3: NDArray[np.float64], rgb_N3: NDArray[np.floating], classes_N: NDArray[np.int64], *, name: str, seed: int, points: int, stride: float
+    xyz_N3: NDArray[np.float64],
+    rgb_N3: NDArray[np.floating],
+    classes_N: NDArray[np.int64],
+    *,
+    name: str,
+    seed: int,
+    points: int,
+    stride: float,
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int16]]]:
     """The blocks [points, 9] of a room with their points' classes, in the release's order (x outermost).
 

@@ -60,7 +60,8 @@ def _cut(item: Item, cfg: S3DIS) -> Iterator[Shape]:
 
 def variant(cfg: S3DIS) -> str:
     """Which of the two forms it is, and what is held out."""
-    form = "blocks of the HDF5 release" if any(cfg.source.glob("ply_data_all_*.h5")) else f"1 m blocks of raw rooms, stride {cfg.stride:g} m"
+    released = any(cfg.source.glob("ply_data_all_*.h5"))
+    form = "blocks of the HDF5 release" if released else f"1 m blocks of raw rooms, stride {cfg.stride:g} m"
     return f"{form}; Area_{cfg.test_area} held out"
 
 
@@ -118,7 +119,8 @@ def _blocks_in(file: Path) -> int:
         if data.ndim != 3 or data.shape[2] != CHANNELS:
             raise ValueError(f"{file}: data has the shape {list(data.shape)}; blocks are [n, points, {CHANNELS}]")
         if label.shape != data.shape[:2] or label.dtype.kind not in "iu":
-            raise ValueError(f"{file}: label has the shape {list(label.shape)} of {label.dtype}; it holds whole numbers {list(data.shape[:2])}")
+            found_shape, asked = f"{list(label.shape)} of {label.dtype}", list(data.shape[:2])
+            raise ValueError(f"{file}: label has the shape {found_shape}; it holds whole numbers {asked}")
         values = label[()]
         if values.size and (values.min() < 0 or values.max() >= len(CLASSES)):
             row = int(np.flatnonzero(((values < 0) | (values >= len(CLASSES))).any(1))[0])
@@ -135,10 +137,10 @@ def _raw(cfg: S3DIS) -> Iterator[Item]:
         rooms.setdefault(folder.parent.name, []).append(folder.name)
     _check_area(cfg, rooms)
     for folder in folders:
-        files = _annotations(folder)
+        files, area = _annotations(folder), folder.parent.name
         stats = [file.stat() for file in files]
         yield Item(
-            text_of(Path(folder.parent.name, folder.name)), folder.parent.name, split_of(folder.parent.name, folder.name, cfg, rooms), folder,
+            text_of(Path(area, folder.name)), area, split_of(area, folder.name, cfg, rooms), folder,
             fingerprint=",".join(f"{text_of(Path(file.name))}:{stat.st_size}" for file, stat in zip(files, stats, strict=True)),
             modified=",".join(str(stat.st_mtime_ns) for stat in stats),
         )  # fmt: skip

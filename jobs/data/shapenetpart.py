@@ -83,7 +83,8 @@ def _check_parts(file: Path, categories: list[str], table: PartTable) -> None:
         raise ValueError(f"{file} holds no dataset 'pid', each point's part: is it another release?")
     pid, data = np.asarray(rows_of(file, "pid")), rows_of(file, "data")
     if pid.shape != data.shape[:2] or pid.dtype.kind not in "iu":
-        raise ValueError(f"{file}: pid has the shape {list(pid.shape)} of {pid.dtype}; it holds whole numbers, one a point of data {list(data.shape)}")
+        found = f"{list(pid.shape)} of {pid.dtype}"
+        raise ValueError(f"{file}: pid has the shape {found}; it holds whole numbers, one a point of data {list(data.shape)}")
     allowed = {category: np.array(table.of(category)) for category in set(categories)}
     for row, category in enumerate(categories):
         wrong = _outside(pid[row], allowed[category])

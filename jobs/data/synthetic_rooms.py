@@ -1,4 +1,4 @@
-"""Made-up rooms from a seed, in the form of S3DIS: six areas, blocks of nine numbers a point, S3DIS's 13 classes. z is up, lengths in metres."""
+"""Made-up rooms from a seed, in the form of S3DIS: six areas, blocks of nine numbers a point, 13 classes. z is up, lengths in metres."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.config.sections import SyntheticRooms
-from jobs.data.catalog.solids import Triangles, box
+from jobs.data.catalog.solids import Triangles, box, moved
 from jobs.data.catalog.tables import OBJECTS
 from jobs.data.draws import generator
 from jobs.data.items import Item, Shape, content_of
@@ -75,8 +75,8 @@ def room(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 def _shell(w: float, d: float, h: float, rng: np.random.Generator) -> Iterator[tuple[str, Triangles]]:
     """What the room is made of and what hangs on its walls; x from 0 to w, z from 0 to d, y up."""
-    yield "floor", _sheet(w, d) + [w / 2, 0, d / 2]
-    yield "ceiling", _sheet(w, d) + [w / 2, h, d / 2]
+    yield "floor", moved(_sheet(w, d), (w / 2, 0, d / 2))
+    yield "ceiling", moved(_sheet(w, d), (w / 2, h, d / 2))
     for wall in range(4):
         side = (w, d)[wall % 2]
         put = _on_wall(wall, w, d, h)
@@ -103,14 +103,14 @@ def _standing(w: float, d: float, rng: np.random.Generator) -> Iterator[tuple[st
             corners = triangles.reshape(-1, 3)
             size = np.ptp(corners, axis=0)
             scale = min(height * rng.uniform(0.9, 1.1) / size[1], 0.45 * min(w, d) / max(size[0], size[2]))
-            triangles = (triangles - [*((corners.min(0) + corners.max(0)) / 2)]) * scale
+            triangles = (triangles - (corners.min(0) + corners.max(0)) / 2) * scale
             for _ in range(int(rng.integers(4))):
                 triangles = triangles[..., [2, 1, 0]] * [1, 1, -1]
             half = np.ptp(triangles.reshape(-1, 3), axis=0) / 2
             x, z = rng.uniform(half[0] + 0.05, w - half[0] - 0.05), rng.uniform(half[2] + 0.05, d - half[2] - 0.05)
             if name == "bookcase":
                 x = half[0] + 0.03
-            yield name, triangles + [x, half[1], z]
+            yield name, moved(triangles, (x, half[1], z))
 
 
 def _sheet(width: float, depth: float) -> Triangles:
@@ -127,6 +127,6 @@ def _on_wall(wall: int, w: float, d: float, h: float) -> Callable[[Triangles], T
 
     def put(triangles: Triangles) -> Triangles:
         flat = triangles if wall % 2 == 0 else triangles[..., [2, 1, 0]]
-        return flat + [(w / 2, h / 2, 0), (0, h / 2, d / 2), (w / 2, h / 2, d), (w, h / 2, d / 2)][wall]
+        return moved(flat, ((w / 2, h / 2, 0), (0, h / 2, d / 2), (w / 2, h / 2, d), (w, h / 2, d / 2))[wall])
 
     return put

@@ -14,10 +14,16 @@ from jobs.data.prepared import PreparedDataset
 from jobs.prepare import prepare
 
 POINTS = 20
+VAL = "ply_data_val0.h5"
+LISTED_VAL = "train_test_split/shuffled_val_file_list.json"
 
 
 def clouds(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, POINTS, 3)).astype(np.float32)
+
+
+def two(*labels: int) -> dict[str, np.ndarray]:
+    return {"data": clouds(2, 0), "label": np.array(labels)}
 
 
 def parts_of(labels: np.ndarray) -> np.ndarray:
@@ -37,7 +43,8 @@ def release(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for number, (name, kind) in enumerate((("train0", np.uint8), ("train1", np.int64), ("val0", np.uint8), ("test0", np.uint8))):
         labels = np.arange(16)
-        write(folder / f"ply_data_{name}.h5", data=clouds(16, number), label=labels.astype(np.uint8)[:, None], pid=parts_of(labels).astype(kind))
+        small, parts = labels.astype(np.uint8)[:, None], parts_of(labels).astype(kind)
+        write(folder / f"ply_data_{name}.h5", data=clouds(16, number), label=small, pid=parts)
     return folder
 
 
@@ -136,10 +143,10 @@ def test_the_releases_own_table_is_read(tmp_path: Path) -> None:
     [
         (lambda raw: (raw / "ply_data_val0.h5").unlink(), r"no ply_data_val\*.h5: the val split is missing"),
         (lambda raw: os.truncate(raw / "ply_data_test0.h5", 700), "ply_data_test0.h5 cannot be read as HDF5"),
-        (lambda raw: write(raw / "ply_data_val0.h5", data=clouds(2, 0), label=np.zeros(2, int)), "no dataset 'pid', each point's part"),
-        (lambda raw: write(raw / "ply_data_val0.h5", data=clouds(2, 0), label=np.zeros(2, int), pid=np.zeros((2, 7), int)), r"pid has the shape \[2, 7\]"),
-        (lambda raw: write(raw / "ply_data_val0.h5", data=clouds(2, 0), label=np.array([0, 16]), pid=np.zeros((2, POINTS), int)), "label of row 1 is 16"),
-        (lambda raw: write(raw / "ply_data_val0.h5", data=clouds(2, 0), label=np.array([0, 3]), pid=np.zeros((2, POINTS), int)), "row 1 has the part 0, but those of Car are 8 to 11"),
+        (lambda raw: write(raw / VAL, data=clouds(2, 0), label=np.zeros(2, int)), "no dataset 'pid', each point's part"),
+        (lambda raw: write(raw / VAL, **two(0, 0), pid=np.zeros((2, 7), int)), r"pid has the shape \[2, 7\]"),
+        (lambda raw: write(raw / VAL, **two(0, 16), pid=np.zeros((2, POINTS), int)), "label of row 1 is 16"),
+        (lambda raw: write(raw / VAL, **two(0, 3), pid=np.zeros((2, POINTS), int)), "row 1 has the part 0, but those of Car are 8 to 11"),
         (lambda raw: (raw / "categories.json").write_text('{"classes": ["a"], "parts": ["b/c"]}'), "'b/c' belongs to no category"),
         (lambda raw: (raw / "categories.json").write_text('{"classes": ["a"]}'), "parts is not such a list"),
         (lambda raw: (raw / "categories.json").write_text("{"), "cannot be read as JSON"),
@@ -174,10 +181,10 @@ def test_broken_text_files_are_rejects_with_their_reasons(tmp_path: Path) -> Non
     [
         (lambda raw: (raw / "synsetoffset2category.txt").unlink(), "is no ShapeNetPart"),
         (lambda raw: (raw / "synsetoffset2category.txt").write_text("Teapot 1\n"), "'Teapot 1' is not CATEGORY SYNSET"),
-        (lambda raw: (raw / "train_test_split/shuffled_val_file_list.json").unlink(), "shuffled_val_file_list.json is missing"),
-        (lambda raw: (raw / "train_test_split/shuffled_val_file_list.json").write_text("["), "is not JSON"),
-        (lambda raw: (raw / "train_test_split/shuffled_val_file_list.json").write_text('["shape_data/02691156/train0"]'), "stands in train and in val"),
-        (lambda raw: (raw / "train_test_split/shuffled_val_file_list.json").write_text('["shape_data/777/a"]'), "knows no 777"),
+        (lambda raw: (raw / LISTED_VAL).unlink(), "shuffled_val_file_list.json is missing"),
+        (lambda raw: (raw / LISTED_VAL).write_text("["), "is not JSON"),
+        (lambda raw: (raw / LISTED_VAL).write_text('["shape_data/02691156/train0"]'), "stands in train and in val"),
+        (lambda raw: (raw / LISTED_VAL).write_text('["shape_data/777/a"]'), "knows no 777"),
     ],
 )
 def test_broken_lists_are_refused(tmp_path: Path, damage: Any, message: str) -> None:

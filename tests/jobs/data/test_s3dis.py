@@ -17,6 +17,7 @@ from jobs.show import contact_sheet
 from jobs.verify import verify
 
 POINTS = 32
+FOURTH = "ply_data_all_4.h5"
 
 
 def prepared(tmp_path: Path, source: Path, **section: Any) -> PreparedDataset:
@@ -159,10 +160,10 @@ def test_a_stray_character_costs_its_line_and_is_said(tmp_path: Path) -> None:
         (lambda raw: (raw / "room_filelist.txt").write_text("Area_1_a\n" * 22), "holds no Area_5 to hold out"),
         (lambda raw: (raw / "all_files.txt").write_text("x/ply_data_all_77.h5"), "names ply_data_all_77.h5, which is not in"),
         (lambda raw: os.truncate(raw / "ply_data_all_4.h5", 600), "ply_data_all_4.h5 cannot be read as HDF5"),
-        (lambda raw: write(raw / "ply_data_all_4.h5", data=np.zeros((2, POINTS, 9))), "holds no dataset 'label'"),
-        (lambda raw: write(raw / "ply_data_all_4.h5", data=np.zeros((2, POINTS, 6)), label=np.zeros((2, POINTS), int)), "blocks are"),
-        (lambda raw: write(raw / "ply_data_all_4.h5", data=np.zeros((2, POINTS, 9)), label=np.zeros((2, 5), int)), r"label has the shape \[2, 5\]"),
-        (lambda raw: write(raw / "ply_data_all_4.h5", data=np.zeros((2, POINTS, 9)), label=np.full((2, POINTS), 13)), "row 0 lies outside 0 to 12"),
+        (lambda raw: write(raw / FOURTH, data=np.zeros((2, POINTS, 9))), "holds no dataset 'label'"),
+        (lambda raw: write(raw / FOURTH, data=np.zeros((2, POINTS, 6)), label=np.zeros((2, POINTS), int)), "blocks are"),
+        (lambda raw: write(raw / FOURTH, data=np.zeros((2, POINTS, 9)), label=np.zeros((2, 5), int)), r"label has the shape \[2, 5\]"),
+        (lambda raw: write(raw / FOURTH, data=np.zeros((2, POINTS, 9)), label=np.full((2, POINTS), 13)), "row 0 lies outside 0 to 12"),
     ],
 )
 def test_broken_releases_are_refused_before_any_work(tmp_path: Path, damage: Any, message: str) -> None:
