@@ -69,8 +69,8 @@ def _cloud(axes: Axes, points: NDArray[np.float32], parts: NDArray[np.int16] | N
     colour, table = (depth, "viridis") if parts is None else (np.unique(parts, return_inverse=True)[1], "tab10")
     if parts is not None and classes is not None:
         colour, table = parts, "tab20"
-    limits = {} if classes is None else {"vmin": 0, "vmax": 19}
-    axes.scatter(across[order], up[order], c=colour[order], cmap=table, s=2, linewidths=0, **limits)
+    low, high = (None, None) if classes is None else (0, classes - 1)
+    axes.scatter(across[order], up[order], c=colour[order], cmap=table, s=2, linewidths=0, vmin=low, vmax=high)
     axes.set_aspect("equal")
 
 

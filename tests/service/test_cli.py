@@ -158,7 +158,7 @@ def test_data_prepare_refuses_a_kind_that_is_none_and_a_source_that_is_not_read(
     none = _call("data", "prepare", "foo", "nowhere", "out", cwd=tmp_path)
     assert none.returncode == 1 and "'foo'" in none.stderr and "'meshes'" in none.stderr
     made = _call("data", "prepare", "synthetic", "nowhere", "out", cwd=tmp_path)
-    assert made.returncode == 1 and "synthetic shapes are made, not read from nowhere: write - there" in made.stderr
+    assert made.returncode == 1 and "the kind synthetic is made, not read from nowhere: write - there" in made.stderr
     assert list(tmp_path.iterdir()) == []
 
 
