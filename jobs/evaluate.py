@@ -1,7 +1,7 @@
 """The evaluation job: a linear SVM on the best encoder's frozen features, the same encoder with random weights beside it."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from jobs.config.sections import Evaluate
 from jobs.data.loading import check_evaluable, evaluable_splits
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures
-from jobs.evaluation.features import Encode, calibrate_batchnorm, encode_with
+from jobs.evaluation.features import Encode, sides
 from jobs.evaluation.judging import judge
 from jobs.evaluation.svm import Result
 from jobs.packaging import load_encoder
@@ -49,7 +49,8 @@ def evaluate_stage(stage: Stage) -> None:
         stage.picture("confusion", lambda path: pictures.confusion(path, confusion, manifest["categories"], title))
     log_scores(stage.client, stage.run_id, found, manifest, model_id)
     read_with = {**protocol(manifest, settings.points, found["trained"]["c"]), "epoch_selected_on": pretrained["selected_on"]}
-    stage.leave({"scores": found, "protocol": read_with, "model_id": model_id})
+    table = [] if confusion is None else per_class(confusion, manifest["categories"])
+    stage.leave({"scores": found, "protocol": read_with, "model_id": model_id, "per_class": table})
 
 
 def probed(folder: Path, points: int) -> tuple[dict[str, Any], dict[str, PreparedDataset]]:
@@ -69,21 +70,27 @@ def compare(
 ) -> tuple[dict[str, dict[str, Any]], np.ndarray | None]:
     """Scores of `trained`, and of what `random` builds with its BatchNorm calibrated and untouched; the confusion of the first."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def calibrated() -> Encode:
-        encoder = random()
-        calibrate_batchnorm(encoder, splits["train"], points=settings.points, batch=settings.batch, device=device)
-        return encode_with(encoder, device)
-
+    compared = sides(trained, random, splits["train"], points=settings.points, batch=settings.batch, device=device)
     found: dict[str, dict[str, Any]] = {}
     confusion = None
-    for name, build in (("trained", trained), ("random", calibrated), ("random_uncalibrated", lambda: encode_with(random(), device))):
+    for name, build in compared.items():
         say(f"{name}: features of {sum(map(len, splits.values()))} shapes")
         encode = build()
         found[name], result = judge(encode, splits, settings)
         say(f"{name}: {_line(result)}")
         confusion = result.confusion if name == "trained" else confusion
     return found, confusion
+
+
+def per_class(confusion: np.ndarray, categories: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a category that has test shapes: how many, the share told right, and what it is most often taken for."""
+    rows = []
+    for row, name in enumerate(categories):
+        count, wrong = int(confusion[row].sum()), np.where(np.arange(len(categories)) == row, 0, confusion[row])
+        if count:
+            taken = categories[int(wrong.argmax())] if wrong.any() else None
+            rows.append({"category": name, "shapes": count, "recall": float(confusion[row, row] / count), "taken_for": taken})
+    return rows
 
 
 def _line(result: Result) -> str:

@@ -1,7 +1,8 @@
-"""A registered encoder on a prepared dataset: `python -m jobs.evaluate_model MODEL DATA [--points N] [--seed S] [--json]`.
+"""An encoder on a prepared dataset: `python -m jobs.evaluate_model MODEL DATA [--task svm|fewshot] [--set KEY=VALUE] [--points N] ...`.
 
-MODEL is `models:/NAME/VERSION` or `models:/NAME@ALIAS` in the MLflow of MLFLOW_TRACKING_URI. The scores, those of the same encoder with
-random weights beside them, go to a run of their own and to the model's LoggedModel.
+MODEL is `models:/NAME/VERSION` or `models:/NAME@ALIAS` in the MLflow of MLFLOW_TRACKING_URI, the id of a run that logged an encoder, a
+checkpoint's folder, or a file of CrossPoint, CrossNet or AdaCrossNet with --backbone and --variant or --k. The scores, those of the same
+encoder with random weights beside them, go to a run of their own, to the model's LoggedModel and, as tags, to its version.
 """
 from __future__ import annotations
 
@@ -14,15 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from mlflow import MlflowClient
-from mlflow.models import get_model_info
 
-from jobs.config import names
-from jobs.config.sections import Backbone, Evaluate
-from jobs.evaluate import compare, log_scores, probed, protocol
+from jobs import fewshot
+from jobs.config import check_evaluation, names
+from jobs.config.sections import Evaluate, Tracking
+from jobs.data.format import read_manifest
+from jobs.evaluate import compare, log_scores, per_class, probed, protocol
 from jobs.evaluation import pictures
-from jobs.models.tables import build_backbone
-from jobs.packaging import load_encoder, points_of, registered_version
+from jobs.judged import Judged, find_judged
+from jobs.models.tables import BACKBONES, build_backbone
+from jobs.register import score_tags
+from jobs.scoring import Judge, log_outcome
+
+SVM = "svm"
+JUDGES: dict[str, Judge] = {"fewshot": fewshot.judge}  # by the task's name; the SVM is a task of its own form
+
+Say = Callable[[str], None]
 
 
 def main() -> None:
@@ -30,9 +40,14 @@ def main() -> None:
         prog="python -m jobs.evaluate_model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cli.add_argument("model")
-    cli.add_argument("data", type=Path, help="a prepared dataset with train and validation splits")
+    cli.add_argument("data", type=Path, help="a prepared dataset with the labels that the task needs")
+    cli.add_argument("--task", choices=(SVM, *JUDGES), default=SVM)
+    cli.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the task, any number of times")
     cli.add_argument("--points", type=int, help="points a cloud that the encoder sees (default: those it was judged on, else 1024)")
     cli.add_argument("--seed", type=int, default=0, help="of the random weights beside")
+    cli.add_argument("--backbone", choices=sorted(BACKBONES), help="what a published file or an old checkpoint holds")
+    cli.add_argument("--variant", help="the project that published a file: crosspoint, crossnet or adacrossnet; sets k")
+    cli.add_argument("--k", type=int, help="neighbours of an EdgeConv")
     cli.add_argument("--json", action="store_true", help="the scores and their protocol as JSON, alone on standard output")
     args = cli.parse_args()
 
@@ -40,57 +55,124 @@ def main() -> None:
         print(f"evaluate: {line}", file=sys.stderr if args.json else sys.stdout, flush=True)
 
     try:
-        facts = evaluate_model(args.model, args.data, args.points, args.seed, say)
+        settings = _settings(args.task, args.set)
+        client = MlflowClient()
+        judged = find_judged(client, args.model, backbone=args.backbone, variant=args.variant, k=args.k)
+        facts = evaluate_model(client, judged, args.data, args.task, settings, args.points or judged.points, args.seed, say)
     except ValueError as error:
         sys.exit(f"evaluate: error: {error}")
     if args.json:
         print(json.dumps(facts))
 
 
-def evaluate_model(model: str, data: Path, points: int | None, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Scores, protocol and run id; `points` None: those the version was judged on before.
+def _settings(task: str, pairs: list[str]) -> Any:
+    """The task's section of the config. ValueError for a key or value that it does not take."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign:
+            raise ValueError(f"--set {pair}: write KEY=VALUE")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {pair}: {text!r} is no YAML value ({error})") from None
+    if task == SVM:
+        if values:
+            raise ValueError(f"--set {next(iter(values))}: the SVM's protocol is fixed; --points is its only choice")
+        return None
+    return check_evaluation({"task": task, **values}, "--set")
 
-    ValueError when the dataset cannot be judged on or the model is not there.
-    """
-    client = MlflowClient()
-    version = registered_version(client, model)
-    points = points or points_of(version)
-    manifest, splits = probed(data, points)
-    assert version.source is not None and version.run_id is not None
-    encoder, model_id = load_encoder(model), get_model_info(version.source).model_id
-    settings, backbone = Evaluate(points=points), _backbone(client, model_id)
 
-    def random() -> torch.nn.Module:
-        torch.manual_seed(seed)
-        return build_backbone(backbone.name, backbone.k)
+def evaluate_model(
+    client: MlflowClient, judged: Judged, data: Path, task: str, settings: Any, points: int, seed: int, say: Say
+) -> dict[str, Any]:
+    """Scores, protocol and run id. ValueError when the dataset cannot be judged on."""
+    manifest = read_manifest(data)
+    run = None
 
-    found, confusion = compare(lambda: encoder.predict, random, splits, settings, say)
-    c = found["trained"]["c"]
-    facts = {"scores": found, "protocol": protocol(manifest, points, c), "model": f"models:/{version.name}/{version.version}"}
-    experiment = client.get_run(version.run_id).info.experiment_id
-    tags = {names.TAG_STAGE: "evaluate", names.TAG_DATA: manifest["digest"], "model": facts["model"]}
-    run = client.create_run(experiment, run_name=f"evaluate-{manifest['name']}", tags=tags).info.run_id
+    def begin() -> str:
+        nonlocal run
+        run = _begin(client, judged, task, manifest)
+        return run
+
     try:
-        log_scores(client, run, found, manifest, model_id)
-        client.log_dict(run, facts, "evaluate.json")
-        if confusion is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                picture = Path(folder) / "confusion.png"
-                pictures.confusion(picture, confusion, manifest["categories"], f"{version.name} {version.version}, C = {c:g}")
-                client.log_artifact(run, str(picture), "pictures")
+        facts = (
+            _svm(client, judged, data, points, seed, say, begin)
+            if task == SVM
+            else _other(client, judged, data, task, settings, points, seed, say, begin)
+        )
+        assert run is not None
+        client.log_dict(run, facts, f"{'evaluate' if task == SVM else task}.json")
     except BaseException:
-        client.set_terminated(run, "FAILED")
+        if run is not None:
+            client.set_terminated(run, "FAILED")
         raise
     client.set_terminated(run, "FINISHED")
     return {**facts, "run": run}
 
 
-def _backbone(client: MlflowClient, model_id: str) -> Backbone:
-    """What the model was logged with."""
-    params = client.get_logged_model(model_id).params
-    if not {"backbone", "k"} <= params.keys():
-        raise ValueError(f"the model {model_id} does not say its backbone: was it registered by another project?")
-    return Backbone.model_validate({"name": params["backbone"], "k": int(params["k"])})
+def _svm(
+    client: MlflowClient, judged: Judged, data: Path, points: int, seed: int, say: Say, begin: Callable[[], str]
+) -> dict[str, Any]:
+    manifest, splits = probed(data, points)
+
+    def random() -> torch.nn.Module:
+        torch.manual_seed(seed)
+        return build_backbone(judged.backbone.name, judged.backbone.k)
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found, confusion = compare(lambda: judged.encode(device), random, splits, Evaluate(points=points), say)
+    c = found["trained"]["c"]
+    facts: dict[str, Any] = {"scores": found, "protocol": protocol(manifest, points, c), "model": _model_uri(judged), "per_class": []}
+    run = begin()
+    log_scores(client, run, found, manifest, judged.model_id)
+    if confusion is not None:
+        facts["per_class"] = per_class(confusion, manifest["categories"])
+        with tempfile.TemporaryDirectory() as folder:
+            picture = Path(folder) / "confusion.png"
+            pictures.confusion(picture, confusion, manifest["categories"], f"{judged.label}, C = {c:g}")
+            client.log_artifact(run, str(picture), "pictures")
+    if judged.version is not None:
+        of_svm = {key: value for key, value in score_tags(facts).items() if not key.startswith("protocol.")}  # those are its pipeline's
+        for key, value in of_svm.items():
+            client.set_model_version_tag(judged.version.name, str(judged.version.version), key, value)
+    return facts
+
+
+def _other(
+    client: MlflowClient,
+    judged: Judged,
+    data: Path,
+    task: str,
+    settings: Any,
+    points: int,
+    seed: int,
+    say: Say,
+    begin: Callable[[], str],
+) -> dict[str, Any]:
+    outcome = JUDGES[task](judged, data, settings, points, seed, say)
+    version = None if judged.version is None else (judged.version.name, str(judged.version.version))
+    run = begin()
+    facts = log_outcome(client, run, outcome, read_manifest(data), points, model_id=judged.model_id, version=version)
+    return {**facts, "model": _model_uri(judged)}
+
+
+def _model_uri(judged: Judged) -> str:
+    if judged.version is not None:
+        return f"models:/{judged.version.name}/{judged.version.version}"
+    return f"models:/{judged.model_id}" if judged.model_id is not None else judged.label
+
+
+def _begin(client: MlflowClient, judged: Judged, task: str, manifest: dict[str, Any]) -> str:
+    """A run beside the one that made the model; of a model that MLflow does not hold, in the usual experiment."""
+    if judged.run_id is not None:
+        experiment = client.get_run(judged.run_id).info.experiment_id
+    else:
+        known = client.get_experiment_by_name(Tracking().experiment)
+        experiment = known.experiment_id if known is not None else client.create_experiment(Tracking().experiment)
+    stage = "evaluate" if task == SVM else task
+    tags = {names.TAG_STAGE: stage, names.TAG_DATA: manifest["digest"], "model": _model_uri(judged)}
+    return str(client.create_run(experiment, run_name=f"{stage}-{manifest['name']}", tags=tags).info.run_id)
 
 
 if __name__ == "__main__":

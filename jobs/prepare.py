@@ -53,14 +53,12 @@ def main() -> None:
 
 
 def prepare_stage(stage: Stage) -> None:
-    """Prepares the pretraining's dataset and the probe's, and leaves what they hold."""
+    """Prepares the datasets of the pretraining, the probe and the further evaluations, and leaves what they hold."""
     ray.init(log_to_driver=False)
-    sections = {"data": stage.config.data, "probe": stage.config.probe}
     facts: dict[str, Any] = {}
-    for section, data in sections.items():
-        if data is not None:
-            manifest = prepare(data, say=stage.say, parallel=True)
-            facts[section] = {key: value for key, value in manifest.items() if key != "shards"} | {"target": str(data.target)}
+    for section, data in stage.config.datasets.items():
+        manifest = prepare(data, say=stage.say, parallel=True)
+        facts[section] = {key: value for key, value in manifest.items() if key != "shards"} | {"target": str(data.target)}
     stage.tag({names.TAG_DATA: facts["data"]["digest"]})
     target = stage.config.data.target
     assert target is not None

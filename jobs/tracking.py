@@ -69,6 +69,7 @@ def run_stage(name: str, work: Callable[[Stage], None]) -> None:
     """
     _own_tree_or_exit()
     stage = _stage_from_environment(name)
+    name = stage.name
     stage.tag({names.TAG_CODE: stage.code_digest, names.TAG_CONFIG: stage.config.digest()})
     try:
         work(stage)
@@ -97,7 +98,7 @@ def _stage_from_environment(name: str) -> Stage:
     if missing:
         sys.exit(f"error: {', '.join(missing)} not set: stage jobs are started by the submitter (`adacrossnet run CONFIG`)")
     return Stage(
-        name=name,
+        name=os.environ.get(names.ENV_STAGE, name),
         config=Pipeline.model_validate_json(os.environ[names.ENV_CONFIG]),
         run_id=os.environ["MLFLOW_RUN_ID"],
         stage_runs=json.loads(os.environ.get(names.ENV_STAGE_RUNS, "{}")),

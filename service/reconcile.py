@@ -133,7 +133,7 @@ class Reconciler:
         assert pipeline.run_id is not None
         found = runs.find(experiment, pipeline.id, stage.name)  # made by a process that died before it could say so
         tags = {names.TAG_PIPELINE: pipeline.id, names.TAG_STAGE: stage.name, "mlflow.parentRunId": pipeline.run_id}
-        tags |= {names.TAG_CONFIG: digest_of(pipeline.config), "mlflow.source.type": "JOB", "mlflow.source.name": f"jobs.{stage.name}"}
+        tags |= {names.TAG_CONFIG: digest_of(pipeline.config), "mlflow.source.type": "JOB", "mlflow.source.name": _module(stage)}
         run = found[0] if found else runs.create(experiment, stage.name, tags)
         self.after("stage run created")
         if stage.name == "pretrain":  # the run with the curves
@@ -155,6 +155,7 @@ class Reconciler:
         env = {
             names.ENV_CONFIG: json.dumps(pipeline.config),
             names.ENV_PIPELINE: pipeline.id,
+            names.ENV_STAGE: stage.name,
             names.ENV_STAGE_RUNS: json.dumps({one.name: one.run_id for one in pipeline.stages if one.run_id}),
             names.ENV_CODE_DIGEST: digest,
             "MLFLOW_TRACKING_URI": endpoint.mlflow,
@@ -170,7 +171,7 @@ class Reconciler:
         }
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
         with clean_copy(self.tree) as folder:
-            jobs.submit(attempt.job_id, f"python -m jobs.{stage.name}", folder, env, metadata)
+            jobs.submit(attempt.job_id, f"python -m {_module(stage)}", folder, env, metadata)
         self.after("job submitted")
         attempt.started = time.time()
         attempt.state = RUNNING
@@ -266,6 +267,11 @@ def _waits(stage: Stage, attempt: Attempt, job: ray_jobs.Job) -> str | None:
         return None
     reason = (job.message or "the job server gives no reason").splitlines()[0]
     return f"{stage.name}: its job has been pending for more than {int(_PATIENT_S / 60)} minutes: {reason}"
+
+
+def _module(stage: Stage) -> str:
+    """The job module of a stage: `parts-2` is the second stage of `jobs.parts`."""
+    return f"jobs.{stage.name.partition('-')[0]}"
 
 
 def open_attempt(stage: Stage) -> Attempt | None:

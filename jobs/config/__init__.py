@@ -1,6 +1,18 @@
 """What a run is asked to do. `load` reads a YAML file; `Pipeline` is the whole; `names` are MLflow's names."""
-from jobs.config.loading import ConfigError, check, check_data, load
+from jobs.config.loading import ConfigError, check, check_data, check_evaluation, load
 from jobs.config.pipeline import STAGES, SWEEP_STAGES, Pipeline, digest_of
-from jobs.config.sections import Data
+from jobs.config.sections import Data, Evaluation
 
-__all__ = ["STAGES", "SWEEP_STAGES", "ConfigError", "Data", "Pipeline", "check", "check_data", "digest_of", "load"]
+__all__ = [
+    "STAGES",
+    "SWEEP_STAGES",
+    "ConfigError",
+    "Data",
+    "Evaluation",
+    "Pipeline",
+    "check",
+    "check_data",
+    "check_evaluation",
+    "digest_of",
+    "load",
+]

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from jobs.config.pipeline import Pipeline
-from jobs.config.sections import Data
+from jobs.config.sections import Data, Evaluation
 
 
 class ConfigError(ValueError):
@@ -85,6 +85,14 @@ def check_data(values: dict[str, Any], where: str) -> Data:
         return TypeAdapter(Data).validate_python(values)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{where}: {line}" for line in _faults(error, Data))) from None
+
+
+def check_evaluation(values: dict[str, Any], where: str) -> Evaluation:
+    """The validated settings of one task of `evaluations`."""
+    try:
+        return TypeAdapter(Evaluation).validate_python(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _faults(error, Evaluation))) from None
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -22,6 +22,7 @@ ALIAS_CANDIDATE = "candidate"
 
 # Environment of a job: its whole resolved config as JSON, and where it stands in the pipeline.
 ENV_CONFIG = "ADACROSSNET_CONFIG"
+ENV_STAGE = "ADACROSSNET_STAGE"  # the stage's name
 ENV_PIPELINE = "ADACROSSNET_PIPELINE"
 ENV_STAGE_RUNS = "ADACROSSNET_STAGE_RUNS"  # JSON: stage name -> MLflow run id, of this pipeline's stages
 ENV_CODE_DIGEST = "ADACROSSNET_CODE_DIGEST"

@@ -4,11 +4,11 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from jobs.config.sections import Cluster, Data, Evaluate, Prepared, Pretrain, Strict, Tracking, Weighting
+from jobs.config.sections import Cluster, Data, Evaluate, Evaluation, Prepared, Pretrain, Strict, Tracking, Weighting
 from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
 
 STAGES = ("prepare", "pretrain", "evaluate", "register")
@@ -26,6 +26,7 @@ class Pipeline(Strict):
     probe: Data | None = None  # the labelled dataset of the linear SVM, when it is another one
     pretrain: Pretrain = Pretrain()
     evaluate: Evaluate = Evaluate()
+    evaluations: Annotated[tuple[Evaluation, ...], Field(strict=False)] = ()  # further ones, each a stage after the registration
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
     candidate: bool = True  # the registered version gets the alias `candidate`; false: it stays where it is
@@ -33,8 +34,23 @@ class Pipeline(Strict):
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages, in order; each is the job module of its name."""
-        return STAGES if self.sweep is None else SWEEP_STAGES
+        """The stages, in order; each is the job module of its name, up to the first hyphen."""
+        return (*STAGES, *self.evaluation_stages) if self.sweep is None else SWEEP_STAGES
+
+    @property
+    def evaluation_stages(self) -> dict[str, Evaluation]:
+        """The further evaluations by their stages: the task's name, with a number from its second one on."""
+        found: dict[str, Evaluation] = {}
+        for one in self.evaluations:
+            before = sum(other.task == one.task for other in found.values())
+            found[one.task if not before else f"{one.task}-{before + 1}"] = one
+        return found
+
+    @property
+    def datasets(self) -> dict[str, Data]:
+        """Every dataset that is prepared first, by what it is for."""
+        of_evaluations = {stage: one.data for stage, one in self.evaluation_stages.items() if one.data is not None}
+        return {"data": self.data, **({"probe": self.probe} if self.probe is not None else {}), **of_evaluations}
 
     @model_validator(mode="after")
     def _consistent(self) -> Pipeline:
@@ -64,6 +80,12 @@ class Pipeline(Strict):
                 raise ValueError(f"{field} is {asked}, but its dataset stores {stored} points a shape: lower {field} or raise points")
         if getattr(self.data, "views", 1) == 0:
             raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
+        for stage, one in self.evaluation_stages.items():
+            section = one.data if one.data is not None else self.probe_data
+            asked = one.points or self.evaluate.points
+            stored = getattr(section, "points", asked)
+            if asked > stored:
+                raise ValueError(f"{stage} takes {asked} points, but its dataset stores {stored} a shape: lower points or raise those")
         if self.sweep is not None:
             _check_sweep(self.sweep, self)
         return self
@@ -75,6 +97,10 @@ class Pipeline(Strict):
         update: dict[str, object] = {"cluster": cluster, "data": _resolved_data(self.data, base, storage)}
         if self.probe is not None:
             update["probe"] = _resolved_data(self.probe, base, storage)
+        update["evaluations"] = tuple(
+            one.model_copy(update={"data": _resolved_data(one.data, base, storage)}) if one.data is not None else one
+            for one in self.evaluations
+        )
         return self.model_copy(update=update)
 
     @property

@@ -300,6 +300,23 @@ class Evaluate(Strict):
     batch: Count = 32  # clouds a forward pass
 
 
+class Fewshot(Strict):
+    """Few-shot classification by a linear SVM on frozen features, as Afham et al. 2022 (CrossPoint) evaluate it."""
+
+    task: Literal["fewshot"]
+    data: Data | None = None  # none: the probe
+    points: Annotated[int, Field(ge=2)] | None = None  # points a cloud; none: evaluate.points
+    ways: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1, strict=False)] = (5, 10)  # classes an episode
+    shots: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = (10, 20)  # shapes of each class to learn from
+    queries: Count = 20  # other shapes of each class to tell
+    episodes: Annotated[int, Field(ge=2)] = 10  # of each number of ways and shots
+    seed: int = Field(default=0, ge=0)  # of the episodes: the same ones whatever the pretraining's seed
+    c: Positive = 1.0  # of the SVM, published; features are standardised on what is learned from
+
+
+Evaluation = Annotated[Fewshot, Field(discriminator="task")]
+
+
 class Cluster(Strict):
     """Where the jobs run and with what. Empty: an embedded one-node cluster, started and stopped by the command."""
 

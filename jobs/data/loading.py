@@ -91,20 +91,26 @@ def check_places(folder: Path | str, manifest: dict[str, Any]) -> None:
         raise ValueError(f"{folder} holds blocks of rooms, {manifest['channels']} numbers a point: name a dataset of shapes, which have 3")
 
 
+def check_stored(folder: Path | str, points: int, field: str) -> dict[str, Any]:
+    """The manifest; ValueError when the dataset's points are not places alone, or a shape stores fewer than `points`."""
+    manifest = read_manifest(Path(folder))
+    check_places(folder, manifest)
+    stored = int(manifest["points"])
+    if points > stored:
+        raise ValueError(
+            f"{field} is {points}, but {folder} stores {stored} points a shape: prepare it with points >= {points}, "
+            f"or lower it (`adacrossnet evaluate --points`)"
+        )
+    return manifest
+
+
 def check_evaluable(folder: Path | str, points: int) -> None:
     """ValueError when a linear SVM cannot be trained, chosen and judged on the prepared dataset in `folder`.
 
     That is when it stores fewer than `points` (evaluate.points) points a shape, when train or val is empty, or when train holds fewer
     than two categories. It reads the manifest alone.
     """
-    manifest = read_manifest(Path(folder))
-    check_places(folder, manifest)
-    stored = int(manifest["points"])
-    if points > stored:
-        raise ValueError(
-            f"evaluate.points is {points}, but {folder} stores {stored} points a shape: prepare it with points >= {points}, "
-            f"or lower it (`adacrossnet evaluate --points`)"
-        )
+    manifest = check_stored(folder, points, "evaluate.points")
     counts = {split: int(value["count"]) for split, value in manifest["splits"].items()}
     if not counts["train"] or not counts["val"]:
         raise ValueError(

@@ -57,3 +57,23 @@ def calibrate_batchnorm(encoder: nn.Module, dataset: PreparedDataset, *, points:
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
     encoder.eval()
+
+
+def sides(
+    trained: Callable[[], Encode],
+    random: Callable[[], nn.Module],
+    calibrate_on: PreparedDataset,
+    *,
+    points: int,
+    batch: int,
+    device: torch.device,
+) -> dict[str, Callable[[], Encode]]:
+    """What every table of frozen features compares, each built when it is asked for: the `trained` encoder, and what `random` builds with
+    its BatchNorm calibrated on `calibrate_on`, and as it is."""
+
+    def calibrated() -> Encode:
+        encoder = random()
+        calibrate_batchnorm(encoder, calibrate_on, points=points, batch=batch, device=device)
+        return encode_with(encoder, device)
+
+    return {"trained": trained, "random": calibrated, "random_uncalibrated": lambda: encode_with(random(), device)}

@@ -20,13 +20,18 @@ MOST_WAITING = 2  # checkpoints that wait for validation: they are kept until th
 WAIT_S = 3600.0  # a validator that says nothing this long is not waited for
 
 
-def write(folder: Path, state: dict[str, Any], encoder: torch.nn.Module, *, epoch: int, step: int) -> None:
-    """The full training state and the encoder alone in `folder`, then a manifest with their checksums, written last."""
+def write(
+    folder: Path, state: dict[str, Any], encoder: torch.nn.Module, *, epoch: int, step: int, backbone: dict[str, Any] | None = None
+) -> None:
+    """The full training state and the encoder alone in `folder`, then a manifest with their checksums, written last.
+
+    `backbone`: the encoder's section of the config, for whoever finds the folder later.
+    """
     torch.save(state, folder / STATE)
     # A clone each: safetensors refuses tensors that share storage.
     save_file({name: value.detach().cpu().contiguous().clone() for name, value in encoder.state_dict().items()}, folder / ENCODER)
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in (STATE, ENCODER)}
-    (folder / MANIFEST).write_text(json.dumps({"epoch": epoch, "step": step, "files": files}, indent=1))
+    (folder / MANIFEST).write_text(json.dumps({"epoch": epoch, "step": step, "backbone": backbone, "files": files}, indent=1))
 
 
 def fault(folder: Path) -> str | None:
@@ -56,7 +61,7 @@ def read(folder: Path, device: torch.device) -> dict[str, Any]:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """The manifest: `epoch` (epochs done), `step`, `files`."""
+    """The manifest: `epoch` (epochs done), `step`, `backbone` (its settings, where they were said), `files`."""
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     return manifest
 

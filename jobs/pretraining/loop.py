@@ -66,7 +66,8 @@ def run(config: Pipeline, dataset: PreparedDataset, ranks: Ranks, outside: Outsi
         validate = bool(last or kept or (epoch + 1) % pretrain.validate_every == 0)
 
         def write(folder: Path, done: int = epoch + 1) -> None:
-            checkpoint.write(folder, training.state(), training.model.encoder, epoch=done, step=training.step)
+            settings = pretrain.backbone.model_dump()
+            checkpoint.write(folder, training.state(), training.model.encoder, epoch=done, step=training.step, backbone=settings)
 
         outside.report({"epoch": epoch + 1, **metrics}, write, validate)
     return training

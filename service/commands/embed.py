@@ -49,5 +49,5 @@ def quick() -> dict[str, str]:
     """MLflow's patience with a server that is away, cut short where the user has not set it; and no advertisement of its pages."""
     from service.mlflow_runs import QUICK
 
-    wanted = {**QUICK, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+    wanted = {**QUICK, "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     return {name: value for name, value in wanted.items() if name not in os.environ}

@@ -10,6 +10,8 @@ from service.commands.embed import tracking_environment
 from service.commands.module import run_module
 from service.commands.options import AsJson, State
 
+TASKS = ("svm", "fewshot")
+
 
 def import_(
     file: Annotated[Path, typer.Argument(help="A state dict saved by CrossPoint, CrossNet or AdaCrossNet (best_model.pth).")],
@@ -29,17 +31,30 @@ def import_(
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    model: Annotated[
+        str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a checkpoint's folder or a published .pth file.")
+    ],
     data: Annotated[Path, typer.Option(help="A prepared dataset.", metavar="DIR")],
+    task: Annotated[str, typer.Option(help="svm or fewshot.")] = "svm",
     points: Annotated[
         int | None, typer.Option(help="Points a cloud that the encoder sees.", show_default="those it was judged on, else 1024", min=2)
     ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random weights beside.")] = 0,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of the task: key=value, any number of times.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The encoder of a published file, by its name.", show_default=False)] = None,
+    variant: Annotated[str | None, typer.Option(help="The project that published it: sets k.", show_default=False)] = None,
+    k: Annotated[int | None, typer.Option(help="Neighbours of an EdgeConv.", show_default="the variant's", min=1)] = None,
     state: State = None,
     as_json: AsJson = False,
 ) -> None:
-    """Linear SVM on a registered encoder's frozen features, the same encoder with random weights beside it."""
+    """Judge an encoder on a dataset: linear SVM or few-shot, the same encoder with random weights beside it."""
+    if task not in TASKS:
+        raise ValueError(f"--task {task}: there are {', '.join(TASKS)}")
     if not (data / "manifest.json").is_file():
         raise ValueError(f"--data: {data} holds no manifest.json; write a prepared dataset with `adacrossnet data prepare`")
+    place = str(Path(model).resolve()) if Path(model).exists() else model
+    given = {"--task": task, "--points": points, "--seed": seed, "--backbone": backbone, "--variant": variant, "--k": k}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    options += [word for one in settings or [] for word in ("--set", one)]
     with tracking_environment(state) as env:
-        options = [*(["--points", str(points)] if points else []), *(["--json"] if as_json else [])]
-        run_module("evaluate_model", model, str(data.resolve()), *options, env=env)
+        run_module("evaluate_model", place, str(data.resolve()), *options, *(["--json"] if as_json else []), env=env)

@@ -11,6 +11,7 @@ from jobs import evaluate_model
 from jobs.config import check_data
 from jobs.config.sections import Backbone
 from jobs.import_published import register
+from jobs.judged import find_judged
 from jobs.models.pointnet import PointNet
 from jobs.models.published import Reading
 from jobs.prepare import prepare
@@ -29,15 +30,17 @@ def test_a_failure_after_the_run_began_ends_it_as_failed(model: str, tmp_path: P
     data = {"kind": "synthetic", "shapes": 96, "points": 64, "views": 1, "image_size": 32, "target": str(tmp_path / "data")}
     prepare(check_data(data, "test"), say=lambda line: None, parallel=False)
 
+    client = MlflowClient()
+    judged = find_judged(client, model)
+
     def full_disk(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
         broken.setattr(evaluate_model.pictures, "confusion", full_disk)
         with pytest.raises(OSError, match="No space left"):
-            evaluate_model.evaluate_model(model, tmp_path / "data", 64, 0, lambda line: None)
-    evaluate_model.evaluate_model(model, tmp_path / "data", 64, 0, lambda line: None)
-    client = MlflowClient()
+            evaluate_model.evaluate_model(client, judged, tmp_path / "data", "svm", None, 64, 0, lambda line: None)
+    evaluate_model.evaluate_model(client, judged, tmp_path / "data", "svm", None, 64, 0, lambda line: None)
     experiment = client.get_experiment_by_name("evaluations")
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id], "tags.stage = 'evaluate'", order_by=["attributes.start_time ASC"])

@@ -1,0 +1,77 @@
+"""An evaluation's outcome in MLflow: metrics of its run and of the judged LoggedModel, tags of its version, files and pictures."""
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from jobs.config import names
+from jobs.data.format import read_manifest
+from jobs.evaluation.outcome import Outcome
+from jobs.judged import Judged, find_judged
+from jobs.tracking import Stage, log_once
+
+# (encoder, prepared dataset, settings of the task, points a cloud, seed of the random weights beside, progress) -> outcome
+Judge = Callable[[Judged, Path, Any, int, int, Callable[[str], None]], Outcome]
+
+
+def evaluation_stage(stage: Stage, judge: Judge) -> None:
+    """A further evaluation of a pipeline: judges what it registered; run, LoggedModel and version get the scores."""
+    config = stage.config
+    settings = config.evaluation_stages[stage.name]
+    data = settings.data if settings.data is not None else config.probe_data
+    assert data.target is not None
+    manifest = read_manifest(data.target)
+    stage.tag({names.TAG_DATA: manifest["digest"]})
+    registered, points = stage.facts_of("register"), settings.points or config.evaluate.points
+    judged = find_judged(stage.client, f"models:/{registered['name']}/{registered['version']}")
+    outcome = judge(judged, data.target, settings, points, config.seed, stage.say)
+    version = (registered["name"], registered["version"])
+    stage.leave(log_outcome(stage.client, stage.run_id, outcome, manifest, points, model_id=judged.model_id, version=version))
+
+
+def log_outcome(
+    client: MlflowClient,
+    run_id: str,
+    outcome: Outcome,
+    manifest: dict[str, Any],
+    points: int,
+    *,
+    model_id: str | None,
+    version: tuple[str, str] | None,
+) -> dict[str, Any]:
+    """Logs it and returns its facts. The trained encoder's metrics are attached to `model_id` and the dataset; `version` (name, number)
+    gets them as tags, with what they must be read with."""
+    dataset = manifest["name"]
+    protocol = {
+        "dataset": dataset,
+        "kind": manifest["kind"],
+        "variant": manifest["variant"],
+        "digest": manifest["digest"],
+        "points": points,
+        **outcome.protocol,
+    }
+    tags: dict[str, str] = {}
+    for encoder, metrics in outcome.metrics.items():
+        attached = encoder == "trained" and model_id is not None
+        of_model = {"model_id": str(model_id), "dataset_name": dataset, "dataset_digest": manifest["digest"]} if attached else {}
+        for metric, value in metrics.items():
+            prefix = "" if encoder == "trained" else f"{encoder}_"
+            log_once(client, run_id, names.evaluation_metric(outcome.task, dataset, f"{prefix}{metric}"), value, 0, **of_model)
+            if encoder in ("trained", "random"):
+                tags[names.evaluation_metric(outcome.task, dataset, f"{encoder}.{metric}")] = f"{value:.6f}"
+    for name, value in outcome.listed.items():
+        client.log_dict(run_id, value, f"{name}.json")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, draw in outcome.pictures.items():
+            picture = Path(folder) / f"{name}.png"
+            draw(picture)
+            client.log_artifact(run_id, str(picture), "pictures")
+    if version is not None:
+        tags |= {f"{outcome.task}/{dataset}/protocol.{key}": str(value) for key, value in protocol.items()}
+        for key, text in tags.items():
+            client.set_model_version_tag(*version, key, text)
+    return {**outcome.facts(), "protocol": protocol, "model_id": model_id}
