@@ -1,4 +1,4 @@
-"""An encoder on a prepared dataset: `python -m jobs.evaluate_model MODEL DATA [--task svm|fewshot] [--set KEY=VALUE] [--points N] ...`.
+"""An encoder on a prepared dataset: `python -m jobs.evaluate_model MODEL DATA [--task NAME] [--set KEY=VALUE] [--points N] ...`.
 
 MODEL is `models:/NAME/VERSION` or `models:/NAME@ALIAS` in the MLflow of MLFLOW_TRACKING_URI, the id of a run that logged an encoder, a
 checkpoint's folder, or a file of CrossPoint, CrossNet or AdaCrossNet with --backbone and --variant or --k. The scores, those of the same
@@ -18,7 +18,7 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
-from jobs import fewshot
+from jobs import fewshot, supervised
 from jobs.config import check_evaluation, names
 from jobs.config.sections import Evaluate, Tracking
 from jobs.data.format import read_manifest
@@ -30,7 +30,8 @@ from jobs.register import score_tags
 from jobs.scoring import Judge, log_outcome
 
 SVM = "svm"
-JUDGES: dict[str, Judge] = {"fewshot": fewshot.judge}  # by the task's name; the SVM is a task of its own form
+# By the task's name.
+JUDGES: dict[str, Judge] = {"fewshot": fewshot.judge, "finetune": supervised.judge_here, "parts": supervised.judge_here}
 
 Say = Callable[[str], None]
 

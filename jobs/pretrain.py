@@ -26,7 +26,7 @@ from jobs.config import Pipeline, names
 from jobs.data.prepared import check_shards
 from jobs.pretraining.allocator import keep_freed_memory
 from jobs.pretraining.checkpoint import facts, usable, validation_over, wait_for_validations
-from jobs.pretraining.loop import Outside, run, steps_an_epoch
+from jobs.pretraining.loop import run, steps_an_epoch
 from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.results import leave_results, log_checkpoint
 from jobs.pretraining.shapes import check_points, training_shapes
@@ -34,6 +34,7 @@ from jobs.pretraining.space import check_space, check_temporary
 from jobs.pretraining.validation import validate
 from jobs.pretraining.workers import workers
 from jobs.tracking import MetricLog, Stage, log_once, run_stage
+from jobs.training.loop import Outside
 
 STOPPED = "stopped.txt"  # why the ranks stopped by themselves
 

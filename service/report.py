@@ -28,6 +28,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(_difference(summary), highlight=False, soft_wrap=True)
         if summary["protocol"].get("epoch_selected_on", "validation") != "validation":
             console.print("the epoch was selected on the TEST split, as published: the test score is not comparable with others")
+    if summary.get("evaluations"):
+        console.print(_evaluations(summary["evaluations"]))
     loss, weights, model = summary["loss"], summary["weights"], summary["model"]
     facts = [
         ("loss", f"{_number(loss['before'])} before, {_number(loss['after'])} after (intra + cross)"),
@@ -40,6 +42,20 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     facts += [("" if index else "pictures", shown(picture)) for index, picture in enumerate(summary["pictures"])]
     for label, value in facts:  # lines, not a table: a path is never cut to the terminal's width
         console.print(f"{label:<9} {value}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _evaluations(found: dict[str, dict[str, Any]]) -> Table:
+    """A row a headline metric of each further evaluation; the gain is paired, with its 95% interval."""
+    table = Table(title="Further evaluations", title_justify="left")
+    for column in ("task", "dataset", "metric", "trained", "random weights", "gain (95%)"):
+        table.add_column(column, justify="right" if column in ("trained", "random weights") else "left")
+    for facts in found.values():
+        for metric in facts["headline"]:
+            gain = facts.get("gains", {}).get(metric)
+            said = f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain else "-"
+            values = [_number(facts["scores"].get(encoder, {}).get(metric)) for encoder in ("trained", "random")]
+            table.add_row(facts["task"], facts["protocol"]["dataset"], metric.replace("_", " "), *values, said)
+    return table
 
 
 def _print_sweep(summary: dict[str, Any], console: Console) -> None:

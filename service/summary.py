@@ -38,6 +38,7 @@ def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
         "stages": {stage.name: {"seconds": _rounded(stage.seconds), "state": stage.state} for stage in pipeline.stages},
         "scores": facts.get("evaluate", {}).get("scores", {}),
         "protocol": facts.get("evaluate", {}).get("protocol", {}),
+        "evaluations": {name: found for name, found in facts.items() if "headline" in found},
         "loss": {"before": trained.get("loss_before"), "after": trained.get("loss_after")},
         "weights": trained.get("weights", {}),
         "clouds_per_s": trained.get("clouds_per_s"),

@@ -76,9 +76,10 @@ def train(config: Pipeline, folder: Path) -> tuple[float, float]:
     from jobs.evaluation.features import encode_with
     from jobs.evaluation.judging import judge
     from jobs.pretraining import checkpoint
-    from jobs.pretraining.loop import Outside, run
+    from jobs.pretraining.loop import run
     from jobs.pretraining.ranks import ALONE
     from jobs.pretraining.validation import load_encoder
+    from jobs.training.loop import Outside
 
     assert config.data.target is not None
     splits = evaluable_splits(config.data.target)

@@ -68,8 +68,9 @@ def _run(folder: Path, out: Path) -> None:
     import torch
 
     from jobs.data.prepared import PreparedDataset
-    from jobs.pretraining.loop import Outside, run
+    from jobs.pretraining.loop import run
     from jobs.pretraining.ranks import ALONE
+    from jobs.training.loop import Outside
 
     torch.set_num_threads(1)
     config = _config(folder)

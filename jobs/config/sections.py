@@ -314,7 +314,44 @@ class Fewshot(Strict):
     c: Positive = 1.0  # of the SVM, published; features are standardised on what is learned from
 
 
-Evaluation = Annotated[Fewshot, Field(discriminator="task")]
+class Tuning(Strict):
+    """What every supervised training has: from the pretrained encoder, and the same from random weights."""
+
+    data: Data | None = None  # none: the probe
+    points: Annotated[int, Field(ge=2)] | None = None  # points a cloud; none: evaluate.points
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.1  # peak learning rate
+    momentum: Fraction = 0.9  # of sgd
+    weight_decay: NonNegative = 1e-4
+    min_lr: NonNegative = 1e-3  # where the cosine ends
+    warmup: Annotated[int, Field(ge=0)] = 0  # iterations
+    clip_norm: Positive | None = None  # largest global gradient norm; none: no clipping
+    epochs: Count = 250
+    batch: Annotated[int, Field(ge=2)] = 32  # shapes a global batch, whatever the number of workers
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.2  # of the cross-entropy, spread over the other classes
+    augment: bool  # scale each axis by U(2/3, 3/2) and shift it by U(-0.2, 0.2)
+    patience: Annotated[int, Field(ge=0)] = 0  # epochs without a better validation after which it stops; 0: it never does
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    seed: int = Field(default=0, ge=0)  # of order, augmentation, dropout, heads and the random weights beside
+
+
+class Finetune(Tuning):
+    """Supervised classification, as Wang et al. 2019 train DGCNN and as it is fine-tuned after pretraining."""
+
+    task: Literal["finetune"]
+    # of each category's training shapes; a smaller share lies within a larger one
+    fractions: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1, strict=False)] = (1.0,)
+    augment: bool = True
+
+
+class Parts(Tuning):
+    """Part segmentation, every point of a shape; the shape's category is given, as published."""
+
+    task: Literal["parts"]
+    augment: bool = False
+
+
+Evaluation = Annotated[Fewshot | Finetune | Parts, Field(discriminator="task")]
 
 
 class Cluster(Strict):

@@ -1,7 +1,7 @@
 """Pictures of an evaluation."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -28,5 +28,58 @@ def confusion(path: Path, matrix: np.ndarray, categories: Sequence[str], title: 
             tone = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=7, color=tone)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the category's shapes")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def learning_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]], metric: str) -> None:
+    """Validation by epochs, a line a training, as a PNG."""
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"validation {metric.replace('_', ' ')}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def label_fractions(path: Path, points: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> None:
+    """A test score against the share of the labels that was trained on, a line an encoder, as a PNG."""
+    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
+    for name, one in points.items():
+        axes.plot([100 * fraction for fraction, _ in one], [value for _, value in one], marker="o", label=name)
+    axes.set_xscale("log")
+    ticks = [100 * fraction for fraction, _ in next(iter(points.values()))]
+    axes.set_xticks(ticks, [f"{tick:g}%" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("share of the training labels")
+    axes.set_ylabel(f"test {metric.replace('_', ' ')}")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def gallery(path: Path, shown: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray, float]]) -> None:
+    """Shapes with their true parts beside the predicted ones, (id, points [N, 3] y up, truth [N], prediction [N], IoU) each, as a PNG."""
+    columns = 4
+    rows = -(-2 * len(shown) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.7 * rows), squeeze=False, layout="constrained")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place, (name, points, truth, told, iou) in enumerate(shown):
+        parts = np.unique(np.concatenate([truth, told]))
+        for offset, (title, values) in enumerate(((f"{name}\ntruth", truth), (f"IoU {iou:.2f}\nprediction", told))):
+            axes = grid.flat[2 * place + offset]
+            x, y, z = points.T
+            across, depth = 0.87 * x + 0.5 * z, 0.87 * z - 0.5 * x
+            up, depth = 0.94 * y - 0.34 * depth, 0.94 * depth + 0.34 * y
+            order = np.argsort(depth)
+            colours = np.searchsorted(parts, values)[order]
+            axes.scatter(across[order], up[order], c=colours, cmap="tab10", vmin=0, vmax=max(9, len(parts) - 1), s=3, linewidths=0)
+            axes.set_aspect("equal")
+            axes.set_title(title, fontsize=7)
     figure.savefig(path, dpi=110)
     plt.close(figure)

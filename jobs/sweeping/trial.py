@@ -27,7 +27,7 @@ from jobs.evaluation.features import calibrate_batchnorm, encode_with
 from jobs.evaluation.judging import judge
 from jobs.pretraining import checkpoint
 from jobs.pretraining.allocator import keep_freed_memory
-from jobs.pretraining.loop import Outside, run
+from jobs.pretraining.loop import run
 from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.shapes import training_shapes
 from jobs.pretraining.step import build_model
@@ -36,6 +36,7 @@ from jobs.pretraining.workers import workers
 from jobs.sweeping import children
 from jobs.sweeping.trial_folder import keep, note, tidy, told_before
 from jobs.tracking import MetricLog, log_once
+from jobs.training.loop import Outside
 
 SCORED = "scores.json"  # in a confirming trial's folder
 POINTER = "from.json"  # in a Tune checkpoint: the folder of the trial's own checkpoint

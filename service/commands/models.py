@@ -10,7 +10,7 @@ from service.commands.embed import tracking_environment
 from service.commands.module import run_module
 from service.commands.options import AsJson, State
 
-TASKS = ("svm", "fewshot")
+TASKS = ("svm", "fewshot", "finetune", "parts")
 
 
 def import_(
@@ -35,7 +35,7 @@ def evaluate(
         str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a checkpoint's folder or a published .pth file.")
     ],
     data: Annotated[Path, typer.Option(help="A prepared dataset.", metavar="DIR")],
-    task: Annotated[str, typer.Option(help="svm or fewshot.")] = "svm",
+    task: Annotated[str, typer.Option(help="svm, fewshot, finetune or parts.")] = "svm",
     points: Annotated[
         int | None, typer.Option(help="Points a cloud that the encoder sees.", show_default="those it was judged on, else 1024", min=2)
     ] = None,
@@ -47,7 +47,7 @@ def evaluate(
     state: State = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge an encoder on a dataset: linear SVM or few-shot, the same encoder with random weights beside it."""
+    """Judge an encoder on a dataset, the same encoder with random weights beside it."""
     if task not in TASKS:
         raise ValueError(f"--task {task}: there are {', '.join(TASKS)}")
     if not (data / "manifest.json").is_file():

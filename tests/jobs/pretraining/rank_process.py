@@ -17,8 +17,9 @@ import torch.distributed as dist
 from jobs.config import Pipeline
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation.features import encode_with, split_features
-from jobs.pretraining.loop import Outside, run
+from jobs.pretraining.loop import run
 from jobs.pretraining.ranks import Ranks
+from jobs.training.loop import Outside
 
 
 def main(rank: int, world: int, job: dict) -> None:

@@ -13,9 +13,10 @@ from jobs.data.prepared import PreparedDataset
 from jobs.models.tables import BACKBONES
 from jobs.prepare import prepare
 from jobs.pretraining import checkpoint
-from jobs.pretraining.loop import Outside, run
+from jobs.pretraining.loop import run
 from jobs.pretraining.ranks import ALONE
 from jobs.pretraining.validation import load_encoder, validate
+from jobs.training.loop import Outside
 
 POINTS = 256  # rpc takes no fewer
 

@@ -1,0 +1,1 @@
+"""What the pretraining and the fine-tuning trainings share."""

@@ -1,0 +1,168 @@
+"""The loop of one rank, whatever it trains: epochs of steps, rows of numbers, checkpoints. It knows neither Ray nor MLflow."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from jobs.config import names
+from jobs.data.draws import step_seed
+from jobs.pretraining import checkpoint
+from jobs.pretraining.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the loop asks of the world around it."""
+
+    # (metrics, writer of a checkpoint into a folder, whether to validate it): called on every rank after every epoch
+    report: Callable[[dict[str, Any], Callable[[Path], None], bool], None]
+    log: Callable[[list[tuple[int, dict[str, float]]]], None]  # (step, metrics) rows, rank 0 alone
+    say: Callable[[str], None]  # a progress line, rank 0 alone
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long, how often, how much at once."""
+
+    seed: int
+    epochs: int
+    steps: int  # optimizer steps an epoch
+    batch: int  # shapes a global batch
+    accumulate: int  # batches a step
+    log_every: int  # steps
+
+
+class Course(Protocol):
+    """What a kind of training brings to the loop."""
+
+    columns: tuple[str, ...]  # of a row
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken."""
+
+    def start_epoch(self) -> None:
+        """Called before an epoch's first step."""
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """This rank's share of every batch of an epoch."""
+
+    def take(self, batches: list[Any]) -> torch.Tensor:
+        """One optimizer step: its row of numbers, on the device, the same on every rank."""
+
+    def told(self, row: Sequence[float] | np.ndarray) -> str:
+        """What a progress line says of a row."""
+
+    def end_epoch(self, epoch: int) -> dict[str, float]:
+        """Called after an epoch's last step, `epoch` counting from 0: further metrics, the same on every rank."""
+
+    def done(self, epoch: int) -> bool:
+        """Whether the training ends early with this epoch."""
+
+    def validates(self, epoch: int) -> bool:
+        """Whether this epoch's checkpoint is to be validated outside."""
+
+    def write(self, folder: Path, epochs: int) -> None:
+        """A checkpoint after so many epochs."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint's state."""
+
+
+def run(course: Course, pace: Pace, ranks: Ranks, outside: Outside, resume_from: Path | None) -> None:
+    """Trains from `resume_from` (a complete checkpoint; None: from the start) to the last epoch, or to where the course ends it.
+
+    Every rank calls it with the same arguments but for `ranks`. Raises what the course's step raises.
+    """
+    first_epoch = 0
+    if resume_from is not None:
+        state = checkpoint.read(resume_from, ranks.device)
+        course.load(state)
+        first_epoch = state["epoch"]
+        if ranks.rank == 0:
+            outside.say(f"resuming after epoch {first_epoch}/{pace.epochs} (step {course.step}) from {resume_from}")
+    clock = Clock(pace, course.step)
+    for epoch in range(first_epoch, pace.epochs):
+        metrics = _epoch(course, pace, ranks, epoch, clock, outside) | course.end_epoch(epoch)
+
+        def write(folder: Path, done: int = epoch + 1) -> None:
+            course.write(folder, done)
+
+        outside.report({"epoch": epoch + 1, **metrics}, write, course.validates(epoch))
+        if course.done(epoch):
+            return
+
+
+def _epoch(course: Course, pace: Pace, ranks: Ranks, epoch: int, clock: Clock, outside: Outside) -> dict[str, float]:
+    """One epoch; returns the means of its columns, the same on every rank."""
+    batches = course.batches(epoch)
+    waiting: list[torch.Tensor] = []  # rows on the device, fetched only when they are logged
+    epoch_rows: list[np.ndarray] = []
+    course.start_epoch()
+    clock.start_epoch()
+    for number in range(pace.steps):
+        torch.manual_seed(step_seed(pace.seed, course.step))  # what a batch draws depends on (seed, step) alone
+        group = [next(batches) for _ in range(pace.accumulate)]
+        waiting.append(course.take(group))
+        if len(waiting) == pace.log_every or number + 1 == pace.steps:
+            rows = torch.stack(waiting).double().cpu().numpy()
+            clock.tick(len(waiting))
+            if ranks.rank == 0:
+                outside.log(_metric_rows(course, rows, clock.clouds_per_s, epoch))
+                outside.say(clock.line(epoch, number + 1, course.told(rows[-1])))
+            epoch_rows.append(rows)
+            waiting = []
+    means = np.concatenate(epoch_rows).mean(axis=0)
+    return dict(zip(course.columns, means.tolist(), strict=True))
+
+
+def _metric_rows(course: Course, rows: np.ndarray, clouds_per_s: float, epoch: int) -> list[tuple[int, dict[str, float]]]:
+    first = course.step - len(rows) + 1
+    metrics: list[tuple[int, dict[str, float]]] = [
+        (first + offset, dict(zip(course.columns, row.tolist(), strict=True))) for offset, row in enumerate(rows)
+    ]
+    metrics[-1][1].update({names.CLOUDS_PER_S: clouds_per_s, names.EPOCH: float(epoch + 1)})
+    return metrics
+
+
+class Clock:
+    """Speed since the last line and time left at the speed so far."""
+
+    def __init__(self, pace: Pace, first_step: int) -> None:
+        self.pace = pace
+        self.done, self.first_step = first_step, first_step
+        self.start = self.last = time.perf_counter()
+        self.clouds_per_s = 0.0  # shapes a second over all ranks
+
+    def start_epoch(self) -> None:
+        """Leaves what lay between two epochs (the report, the checkpoint) out of the speed, not out of the time left."""
+        self.last = time.perf_counter()
+
+    def tick(self, steps: int) -> None:
+        now = time.perf_counter()
+        self.done += steps
+        self.clouds_per_s = self.pace.batch * self.pace.accumulate * steps / max(1e-9, now - self.last)
+        self.last = now
+
+    def line(self, epoch: int, number: int, told: str) -> str:
+        left = self.pace.steps * self.pace.epochs - self.done
+        seconds = left * (self.last - self.start) / max(1, self.done - self.first_step)
+        return (
+            f"epoch {epoch + 1}/{self.pace.epochs} step {number}/{self.pace.steps} {told} "
+            f"{self.clouds_per_s:.0f} clouds/s, {_duration(seconds)} left"
+        )
+
+
+def _duration(seconds: float) -> str:
+    seconds = int(seconds + 0.5)
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 2 * 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
