@@ -24,8 +24,10 @@ class ObviousHead(nn.Module):
         shared_BD = torch.cat([feat_BD, self.conv7(category_BC[:, :, None])[:, :, 0]], 1)
         x_BCN = torch.cat([shared_BD[:, None].expand(-1, local_BNE.shape[1], -1), local_BNE], 2).transpose(1, 2)
         for layer in (self.conv8, self.conv9):
-            # Point by point, so that the draws are those of ours.
-            x_BCN = F.dropout(layer(x_BCN).transpose(1, 2).contiguous(), 0.5, self.training).transpose(1, 2)
+            x_BNC = layer(x_BCN).transpose(1, 2)
+            if self.training:  # point by point, so that the draws are those of ours
+                x_BNC = torch.where(torch.rand(x_BNC.shape) >= 0.5, 2 * x_BNC, 0.0)
+            x_BCN = x_BNC.transpose(1, 2)
         return self.conv11(self.conv10(x_BCN)).transpose(1, 2)
 
 
