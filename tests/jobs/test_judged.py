@@ -132,3 +132,32 @@ def test_a_dataset_without_enough_shapes_is_refused_before_a_run_begins(client: 
     with pytest.raises(ValueError, match=r"points is 128, but .* stores 64"):
         fewshot.judge(judged, tmp_path / "data", settings, 128, 0, lambda line: None)
     assert client.search_experiments(filter_string="name = 'adacrossnet'") == []
+
+
+@pytest.mark.parametrize("task", ["parts", "finetune"])
+def test_supervised_tasks_train_both_encoders_and_leave_tables_and_pictures(
+    client: MlflowClient, encoder: PointNet, tmp_path: Path, task: str
+) -> None:
+    torch.save(encoder.state_dict(), tmp_path / "best_model.pth")
+    number = register(tmp_path / "best_model.pth", Backbone(name="pointnet"), None, Reading(encoder.state_dict()), "judged")
+    data = {"kind": "synthetic", "shapes": 160, "points": 64, "views": 1, "image_size": 16, "target": str(tmp_path / "data")}
+    prepare(check_data(data, "test"), say=lambda line: None, parallel=False)
+    judged = find_judged(client, f"models:/adacrossnet-pointnet/{number}")
+    more = {"fractions": [0.2, 1.0]} if task == "finetune" else {}
+    settings = check_evaluation({"task": task, "epochs": 2, "batch": 16, "lr": 0.02, **more}, "test")
+    facts = evaluate_model(client, judged, tmp_path / "data", task, settings, 64, 0, lambda line: None)
+    logged = client.get_run(facts["run"]).data.metrics
+    tags = client.get_model_version("adacrossnet-pointnet", number).tags
+    names = ("instance_miou", "category_miou", "accuracy") if task == "parts" else ("accuracy_20pct", "balanced_accuracy_100pct")
+    for metric in names:
+        for prefix, side in (("", "trained"), ("random_", "random")):
+            assert logged[f"{task}/synthetic/{prefix}{metric}"] == facts["scores"][side][metric]
+            assert float(tags[f"{task}/synthetic/{side}.{metric}"]) == pytest.approx(facts["scores"][side][metric], abs=1e-6)
+    gain = facts["gains"][facts["headline"][-1]]
+    assert gain["mean"] == pytest.approx(
+        facts["scores"]["trained"][facts["headline"][-1]] - facts["scores"]["random"][facts["headline"][-1]]
+    )
+    drawn = {Path(item.path).name for item in client.list_artifacts(facts["run"], "pictures")}
+    assert drawn == {"learning_curves.png", "gallery.png" if task == "parts" else "label_fractions.png"}
+    files = {item.path for item in client.list_artifacts(facts["run"])}
+    assert {"trainings.json", f"{task}.json"} <= files and ("per_category.json" in files) == (task == "parts")
