@@ -108,3 +108,17 @@ def processes_of(folder: Path) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
     return found
+
+
+def with_title(folder: Path, title: str) -> list[psutil.Process]:
+    """Processes of the cluster whose state lies in `folder` that show `title` as their command."""
+    heads = {process.pid for process in processes_of(folder)}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline() or [process.name()])
+            if title in line and (process.pid in heads or heads & {parent.pid for parent in process.parents()}):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found

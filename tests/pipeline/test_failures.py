@@ -3,12 +3,11 @@ import re
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from jobs.config import names
 from jobs.pretraining import checkpoint
-from tests.pipeline.command import TINY, Adacrossnet, kill_outright, processes_of, wait_for
+from tests.pipeline.command import TINY, Adacrossnet, kill_outright, processes_of, wait_for, with_title
 
 # Longer epochs than the quick test's, so that there is a middle to be killed in. PointNet: its features do not hang on neighbour sets.
 CONFIG = TINY.replace("shapes: 160", "shapes: 320").replace("{name: dgcnn, k: 4}", "{name: pointnet}").replace("epochs: 3", "epochs: 4")
@@ -46,22 +45,11 @@ def same(command: Adacrossnet, reference: Adacrossnet) -> None:
     assert command.summary["scores"]["random"] == reference.summary["scores"]["random"]
 
 
-def workers_of(folder: Path) -> list[psutil.Process]:
-    """Ray Train's workers of the cluster whose state lies in `folder`."""
-    heads = {process.pid for process in processes_of(folder)}
-    found = []
-    for process in psutil.process_iter(["name", "cmdline"]):
-        title = " ".join(process.info["cmdline"] or [process.info["name"] or ""])
-        if "RayTrainWorker" in title and heads & {parent.pid for parent in process.parents()}:
-            found.append(process)
-    return found
-
-
 def test_a_killed_worker_is_replaced_and_the_run_ends_with_the_same_numbers(undisturbed: Adacrossnet, tmp_path: Path) -> None:
     command, log = Adacrossnet(tmp_path), tmp_path / "out.log"
     process = command.start("run", str(command.config(CONFIG)), log=log)
     wait_for(log, r"epoch 2/4 step")
-    victims = workers_of(tmp_path)
+    victims = with_title(tmp_path, "RayTrainWorker")
     assert len(victims) == 2
     victims[0].kill()
     assert process.wait(timeout=400) == 0, log.read_text()

@@ -8,7 +8,7 @@ from mlflow.entities import Run
 
 from jobs.config import load
 from jobs.sweeping.children import OUTCOME, TRIAL
-from tests.pipeline.command import TINY, Adacrossnet, kill_outright, processes_of, wait_for
+from tests.pipeline.command import TINY, Adacrossnet, kill_outright, processes_of, wait_for, with_title
 
 SWEEP = TINY.replace("name: tiny", "name: tiny-sweep").replace("{name: dgcnn, k: 4}", "{name: pointnet}").replace("workers: 2, ", "") + """
 sweep:
@@ -93,6 +93,34 @@ def test_a_sweep_killed_in_the_middle_goes_on_without_a_trial_twice(tmp_path: Pa
     after = trials(command)
     assert all(after[key].info.run_id == run for key, run in before.items())
     assert all(after[key].info.end_time == times[key] for key in ended), "finished trials are kept as they were"
+
+
+def test_a_killed_trial_goes_on_by_itself_from_its_checkpoint(tmp_path: Path) -> None:
+    command, log = Adacrossnet(tmp_path), tmp_path / "out.log"
+    process = command.start("sweep", str(command.config(SWEEP)), log=log)
+    wait_for(log, r"search static: .* epoch [12]/3")
+    with_title(tmp_path, "ray::ImplicitFunc")[0].kill()
+    assert process.wait(timeout=500) == 0, log.read_text()
+    check_finished(command)
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("victim", ["jobs.sweep", "gcs_server"])
+def test_a_sweep_whose_driver_or_head_is_killed_goes_on_when_resumed(tmp_path: Path, victim: str) -> None:
+    command, log = Adacrossnet(tmp_path), tmp_path / "out.log"
+    process = command.start("sweep", str(command.config(SWEEP)), log=log)
+    pipeline = wait_for(log, r"pipeline (tiny-sweep-\S+)")[1]
+    wait_for(log, r"search adacrossnet: .* [12]/3 trials ended")
+    before = {key: run.info.run_id for key, run in trials(command).items()}
+    for one in with_title(tmp_path, victim):
+        one.kill()
+    status = process.wait(timeout=500)
+    if status != 0:  # what is gone cannot be gone on with by the command itself
+        assert re.search(rf"adacrossnet resume {pipeline}", log.read_text()), log.read_text()
+        command("resume", pipeline)
+    assert check_finished(command) == pipeline
+    assert all(trials(command)[key].info.run_id == run for key, run in before.items())
+    assert processes_of(tmp_path) == []
 
 
 def test_a_trial_that_fails_is_said_on_its_run_and_the_others_go_on(tmp_path: Path) -> None:
