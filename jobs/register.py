@@ -64,6 +64,7 @@ def score_tags(evaluation: dict[str, Any]) -> dict[str, str]:
     """An evaluation's protocol and its scores of the trained and the random encoder as a version's tags."""
     scores, protocol = evaluation["scores"], evaluation["protocol"]
     tags = {f"protocol.{key}": str(value) for key, value in protocol.items()}
+    tags |= {names.evaluation_metric("svm", protocol["dataset"], f"protocol.{key}"): str(value) for key, value in protocol.items()}
     for encoder in ("trained", "random"):
         for split in ("val", "test"):
             for metric, value in (scores[encoder][split] or {}).items():

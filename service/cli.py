@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.commands import configs, data, embed, inspect, lifecycle, logs, models, pipelines, reproduce, sweeps
+from service.commands import configs, data, embed, inspect, lifecycle, logs, models, pipelines, registry, reproduce, sweeps
 from service.typed import typed
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Check a config, print its schema.", no_args_is_help=True)
 data_app = typer.Typer(help="Prepare, verify and look at datasets.", no_args_is_help=True)
+models_app = typer.Typer(help="Registered versions: their scores, and which is champion.", no_args_is_help=True)
 
 app.command(rich_help_panel="Pipelines")(pipelines.run)
 app.command(rich_help_panel="Pipelines")(pipelines.submit)
@@ -36,10 +37,16 @@ app.command(rich_help_panel="Cluster")(lifecycle.status)
 app.command("import", rich_help_panel="Models and data")(models.import_)
 app.command(rich_help_panel="Models and data")(models.evaluate)
 app.command(rich_help_panel="Models and data")(embed.embed)
+app.add_typer(models_app, name="models", rich_help_panel="Models and data")
 app.add_typer(data_app, name="data", rich_help_panel="Models and data")
 app.add_typer(config_app, name="config", rich_help_panel="Models and data")
 config_app.command("check")(configs.check)
 config_app.command("schema")(configs.schema)
+models_app.command("list")(registry.list_versions)
+models_app.command("show")(registry.show_version)
+models_app.command("compare")(registry.compare_versions)
+models_app.command("promote")(registry.promote_version)
+models_app.command("rollback")(registry.rollback)
 data_app.command("prepare")(data.prepare)
 data_app.command("list")(data.list_prepared)
 data_app.command("verify")(data.verify)

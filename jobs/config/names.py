@@ -19,6 +19,8 @@ TAG_DATA = "data.digest"
 TAG_CONFIG = "config.digest"
 
 ALIAS_CANDIDATE = "candidate"
+ALIAS_CHAMPION = "champion"
+ALIAS_PREVIOUS = "previous"  # the champion before
 
 # Environment of a job: its whole resolved config as JSON, and where it stands in the pipeline.
 ENV_CONFIG = "ADACROSSNET_CONFIG"

@@ -1,0 +1,79 @@
+"""Moving `champion`: who did it, when, why and on which scores stands on the version; the one before is `previous`."""
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from jobs.config import names
+from service.promotion import Verdict
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from service.mlflow_runs import Runs
+
+
+def version_of(runs: Runs, model: str) -> ModelVersion:
+    """`NAME/VERSION`, `NAME@ALIAS`, or either after `models:/`; ValueError when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    name, at, alias = model.removeprefix("models:/").partition("@")
+    try:
+        if at:
+            return runs.client.get_model_version_by_alias(name, alias)
+        name, _, number = name.rpartition("/")
+        if not name or not number.isdigit():
+            raise ValueError(f"{model!r} names no model version: write NAME/VERSION or NAME@ALIAS, as in adacrossnet-dgcnn@candidate")
+        return runs.client.get_model_version(name, number)
+    except MlflowException as error:
+        raise ValueError(f"{model}: no such registered version on {runs.uri} ({error.message})") from None
+
+
+def holder(runs: Runs, name: str, alias: str) -> ModelVersion | None:
+    """The version that has an alias; None where none has."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return runs.client.get_model_version_by_alias(name, alias)
+    except MlflowException:
+        return None
+
+
+def promote(runs: Runs, version: ModelVersion, verdict: Verdict, forced: bool, reason: str | None) -> None:
+    """Makes it champion and the one before `previous`, and writes down by whom, when and why."""
+    before = holder(runs, version.name, names.ALIAS_CHAMPION)
+    note = {
+        "promoted.by": getpass.getuser(),
+        "promoted.at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "promoted.why": reason or "; ".join(verdict.reasons),
+        "promoted.forced": "; ".join(verdict.reasons) if forced else "no",
+        "promoted.over": before.version if before is not None else "none",
+        "promoted.scores": json.dumps({row.name: [row.candidate, row.champion] for row in verdict.rows}),
+    }
+    for key, value in note.items():
+        runs.client.set_model_version_tag(version.name, str(version.version), key, str(value))
+    if before is not None:
+        runs.client.set_registered_model_alias(version.name, names.ALIAS_PREVIOUS, str(before.version))
+    runs.client.set_registered_model_alias(version.name, names.ALIAS_CHAMPION, str(version.version))
+
+
+def roll_back(runs: Runs, name: str, reason: str) -> tuple[str, str]:
+    """`previous` is champion again, and the champion `previous`; (new, old) version. ValueError when there is no previous one."""
+    champion, previous = holder(runs, name, names.ALIAS_CHAMPION), holder(runs, name, names.ALIAS_PREVIOUS)
+    if champion is None or previous is None:
+        raise ValueError(f"{name} has no {'champion' if champion is None else 'previous champion'}: there is nothing to go back to")
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    note = {"rolled_back.by": getpass.getuser(), "rolled_back.at": now, "rolled_back.why": reason}
+    for key, value in note.items():
+        runs.client.set_model_version_tag(name, str(champion.version), key, value)
+    runs.client.set_registered_model_alias(name, names.ALIAS_CHAMPION, str(previous.version))
+    runs.client.set_registered_model_alias(name, names.ALIAS_PREVIOUS, str(champion.version))
+    return str(previous.version), str(champion.version)
+
+
+def lineage(version: ModelVersion) -> dict[str, Any]:
+    """What made it, as far as its tags say."""
+    kept = (names.TAG_PIPELINE, names.TAG_CODE, names.TAG_CONFIG, "source", "file", "variant", "strategy")
+    return {key: version.tags[key] for key in kept if key in version.tags} | {"run": version.run_id}
