@@ -12,24 +12,31 @@ from jobs.data.prepared import PreparedDataset
 from jobs.evaluation.features import encode_with
 from jobs.models.tables import build_backbone
 from jobs.pretraining import checkpoint
-from tests.pipeline.command import Adacrossnet, processes_of
+from tests.pipeline.command import TINY, Adacrossnet, processes_of
+
+EVALUATIONS = """
+evaluations:
+  - {task: fewshot, ways: [3], shots: [2], queries: 3, episodes: 4}
+"""
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Adacrossnet, str]:
     command = Adacrossnet(tmp_path_factory.mktemp("whole"))
-    return command, command("run", str(command.config()))
+    return command, command("run", str(command.config(TINY + EVALUATIONS)))
 
 
 def test_the_summary_holds_what_the_table_shows(done: tuple[Adacrossnet, str]) -> None:
     command, said = done
     summary = command.summary
-    assert set(summary["stages"]) == {"prepare", "pretrain", "evaluate", "register"}
+    assert list(summary["stages"]) == ["prepare", "pretrain", "evaluate", "register", "fewshot"]
     for encoder in ("trained", "random"):
         for split in ("val", "test"):
             scores = summary["scores"][encoder][split]
             assert all(0 <= scores[metric] <= 1 for metric in ("accuracy", "balanced_accuracy"))
             assert f"{scores['balanced_accuracy']:.3f}" in said
+    fewshot = summary["evaluations"]["fewshot"]["scores"]
+    assert f"{fewshot['trained']['3way_2shot_accuracy']:.3f}" in said and f"{fewshot['random']['3way_2shot_accuracy']:.3f}" in said
     assert summary["loss"]["after"] < summary["loss"]["before"]
     assert 0.5 < summary["weights"]["intra"] < 1
     assert summary["clouds_per_s"] > 0
