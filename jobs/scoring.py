@@ -67,7 +67,7 @@ def log_outcome(
         client.log_dict(run_id, value, f"{name}.json")
     with tempfile.TemporaryDirectory() as folder:
         for name, draw in outcome.pictures.items():
-            picture = Path(folder) / f"{name}.png"
+            picture = Path(folder) / f"{outcome.task}_{name}.png"  # a pipeline's pictures come into one folder
             draw(picture)
             client.log_artifact(run_id, str(picture), "pictures")
     if version is not None:
