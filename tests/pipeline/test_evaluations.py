@@ -35,6 +35,7 @@ def test_supervised_stages_train_from_the_registered_encoder_and_survive_a_kille
             value = facts["scores"][side][metric]
             assert 0 < value < 1 and f"{value:.3f}" in log.read_text()
             assert float(version.tags[f"{task}/synthetic/{side}.{metric}"]) == pytest.approx(value, abs=1e-6)
-    assert {Path(path).stem for path in summary["pictures"]} >= {"finetune_learning_curves", "parts_learning_curves", "parts_gallery", "finetune_label_fractions"}
+    drawn = {Path(path).stem for path in summary["pictures"]}
+    assert drawn >= {"finetune_learning_curves", "parts_learning_curves", "parts_gallery", "finetune_label_fractions"}
     shown = json.loads(command("show", summary["pipeline"], "--json"))
     assert [stage["state"] for stage in shown["stages"]] == ["succeeded"] * 6
