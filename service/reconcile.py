@@ -167,6 +167,9 @@ class Reconciler:
             # Threads that spin for long while they wait starve those they wait for once anything else wants the cores: a step takes
             # seconds. Those that sleep at once halve the speed of a quiet machine.
             "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
+            # Trainings run in threads, each of a pool of its own in glibc by default: one trial after another in the same process would
+            # leave what it freed in another pool.
+            "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
         }
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
