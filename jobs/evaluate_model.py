@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from mlflow import MlflowClient
 
 from jobs import fewshot, supervised
-from jobs.config import check_evaluation, names
+from jobs.config import check_evaluation, names, parse_value
 from jobs.config.sections import Evaluate, Tracking
 from jobs.data.format import read_manifest
 from jobs.evaluate import compare, log_scores, per_class, probed, protocol
@@ -30,6 +29,7 @@ from jobs.register import score_tags
 from jobs.scoring import Judge, log_outcome
 
 SVM = "svm"
+OPTIONS = ("task", "data", "points")  # fields of a task's section that the command gives otherwise
 # By the task's name.
 JUDGES: dict[str, Judge] = {"fewshot": fewshot.judge, "finetune": supervised.judge_here, "parts": supervised.judge_here}
 
@@ -57,10 +57,12 @@ def main() -> None:
 
     try:
         settings = _settings(args.task, args.set)
+        if args.seed and args.task in ("finetune", "parts"):
+            raise ValueError(f"--seed is of the random weights beside; {args.task} has one seed for all its draws: --set seed={args.seed}")
         client = MlflowClient()
         judged = find_judged(client, args.model, backbone=args.backbone, variant=args.variant, k=args.k)
         facts = evaluate_model(client, judged, args.data, args.task, settings, args.points or judged.points, args.seed, say)
-    except ValueError as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"evaluate: error: {error}")
     if args.json:
         print(json.dumps(facts))
@@ -71,12 +73,11 @@ def _settings(task: str, pairs: list[str]) -> Any:
     values: dict[str, Any] = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")
-        if not sign:
+        if not sign or not key.strip():
             raise ValueError(f"--set {pair}: write KEY=VALUE")
-        try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"--set {pair}: {text!r} is no YAML value ({error})") from None
+        if key.strip() in OPTIONS:
+            raise ValueError(f"--set {pair}: that is the option --{key.strip()}")
+        values[key.strip()] = parse_value(pair, text)
     if task == SVM:
         if values:
             raise ValueError(f"--set {next(iter(values))}: the SVM's protocol is fixed; --points is its only choice")
@@ -154,7 +155,7 @@ def _other(
     outcome = JUDGES[task](judged, data, settings, points, seed, say)
     version = None if judged.version is None else (judged.version.name, str(judged.version.version))
     run = begin()
-    facts = log_outcome(client, run, outcome, read_manifest(data), points, model_id=judged.model_id, version=version)
+    facts = log_outcome(client, run, outcome, read_manifest(data), points, model_id=judged.model_id, version=version, called=task)
     return {**facts, "model": _model_uri(judged)}
 
 

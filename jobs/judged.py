@@ -61,6 +61,9 @@ def find_judged(
 
     ValueError, with the forms that are known, when there is no such thing or it cannot be read.
     """
+    path = Path(model)
+    if not path.exists() and (backbone, variant, k) != (None, None, None):
+        raise ValueError(f"{model} says itself which encoder it is: --backbone, --variant and --k are for files and older checkpoints")
     if found := MODEL.fullmatch(model):
         return _logged(client, found[1], label=model, version=None)
     if model.startswith("models:/"):
@@ -71,7 +74,6 @@ def find_judged(
         return _logged(client, model_id, label=f"{version.name} version {version.version}", version=version)
     if found := RUN.fullmatch(model):
         return _of_run(client, found[2])
-    path = Path(model)
     if path.is_dir():
         return _of_checkpoint(path, backbone, k)
     if path.is_file():
@@ -111,7 +113,7 @@ def _of_run(client: MlflowClient, run_id: str) -> Judged:
     models = {model.name: model for model in found if model.status == LoggedModelStatus.READY}
     if not models:
         raise ValueError(f"the run {run_id} logged no encoder: name the run of a pretraining (its stage `pretrain`) or of an import")
-    chosen = models.get("encoder") or models[max(models)]
+    chosen = models.get("encoder") or max(models.values(), key=lambda model: int(model.tags.get("epoch", 0)))
     return _logged(client, str(chosen.model_id), label=f"{chosen.name} of run {run_id[:8]}", version=None)
 
 

@@ -30,7 +30,8 @@ def evaluation_stage(stage: Stage, judge: Judge) -> None:
     judged = find_judged(stage.client, f"models:/{registered['name']}/{registered['version']}")
     outcome = judge(judged, data.target, settings, points, config.seed, stage.say)
     version = (registered["name"], registered["version"])
-    stage.leave(log_outcome(stage.client, stage.run_id, outcome, manifest, points, model_id=judged.model_id, version=version))
+    facts = log_outcome(stage.client, stage.run_id, outcome, manifest, points, model_id=judged.model_id, version=version, called=stage.name)
+    stage.leave(facts)
 
 
 def log_outcome(
@@ -42,9 +43,13 @@ def log_outcome(
     *,
     model_id: str | None,
     version: tuple[str, str] | None,
+    called: str,
 ) -> dict[str, Any]:
     """Logs it and returns its facts. The trained encoder's metrics are attached to `model_id` and the dataset; `version` (name, number)
-    gets them as tags, with what they must be read with."""
+    gets them as tags, with what they must be read with, in place of those of an earlier evaluation by this task on this dataset.
+
+    `called`: the stage, which names the pictures (a pipeline's come into one folder).
+    """
     dataset = manifest["name"]
     protocol = {
         "dataset": dataset,
@@ -67,11 +72,14 @@ def log_outcome(
         client.log_dict(run_id, value, f"{name}.json")
     with tempfile.TemporaryDirectory() as folder:
         for name, draw in outcome.pictures.items():
-            picture = Path(folder) / f"{outcome.task}_{name}.png"  # a pipeline's pictures come into one folder
+            picture = Path(folder) / f"{called}_{name}.png"
             draw(picture)
             client.log_artifact(run_id, str(picture), "pictures")
     if version is not None:
         tags |= {f"{outcome.task}/{dataset}/protocol.{key}": str(value) for key, value in protocol.items()}
+        for key in client.get_model_version(*version).tags:
+            if key.startswith(f"{outcome.task}/{dataset}/") and key not in tags:
+                client.delete_model_version_tag(*version, key)
         for key, text in tags.items():
             client.set_model_version_tag(*version, key, text)
     return {**outcome.facts(), "protocol": protocol, "model_id": model_id}

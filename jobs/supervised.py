@@ -29,6 +29,7 @@ from jobs.data.loading import check_stored, evaluable_splits
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation.outcome import Outcome
 from jobs.finetuning.heads import check_per_point
+from jobs.finetuning.labelled import nested_fraction
 from jobs.finetuning.outcome import SIDES, Shown, Trained, outcome_of
 from jobs.finetuning.tasks import Task, task_of
 from jobs.finetuning.training import Start, Supervised, tune
@@ -49,7 +50,7 @@ def supervised_stage(stage: Stage) -> None:
     """A stage of a pipeline: what it registered, trained on with Ray Train."""
 
     def judge(judged: Judged, folder: Path, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
-        checked(judged, folder, settings, points)
+        checked(judged, folder, settings, points, stage.config.cluster.workers)
         ray.init(log_to_driver=True)
         place = stage.config.cluster.storage / "evaluations" / stage.pipeline / stage.name
         place.mkdir(parents=True, exist_ok=True)
@@ -63,9 +64,10 @@ def supervised_stage(stage: Stage) -> None:
             "place": str(place),
             "run_id": stage.run_id,
             "tracking_uri": stage.client.tracking_uri,
+            "stage": stage.name,
         }
         for side, fraction in plan(settings):
-            say(f"{side}, {fraction:.0%} of the labels: {settings.epochs} epochs at most")
+            say(f"{side}, {100 * fraction:g}% of the labels: {settings.epochs} epochs at most")
             _fit(stage.config, {**shared, "side": side, "fraction": fraction}, place)
         splits = evaluable_splits(folder)
         found = {key: _read(place / _name(*key)) for key in plan(settings)}
@@ -94,7 +96,7 @@ def judge_here(judged: Judged, folder: Path, settings: Any, points: int, seed: i
             run_folder = Path(place) / _name(side, fraction)
             tuned, course = tune(task, start, settings, splits, points, Ranks(0, 1, device), outside, run_folder, None)
             found[side, fraction] = Trained(tuned.facts(), tuned.test_rows, curve, shown(course, tuned.test_rows))
-            say(f"{side}, {fraction:.0%} of the labels: {_said(tuned.facts())}")
+            say(f"{side}, {100 * fraction:g}% of the labels: {_said(tuned.facts())}")
     return outcome_of(settings, found, splits, task.selects)
 
 
@@ -104,7 +106,7 @@ def plan(settings: Any) -> list[tuple[str, float]]:
     return [(side, fraction) for fraction in fractions for side in SIDES]
 
 
-def checked(judged: Judged, folder: Path, settings: Any, points: int) -> tuple[Task, dict[str, PreparedDataset]]:
+def checked(judged: Judged, folder: Path, settings: Any, points: int, ranks: int = 1) -> tuple[Task, dict[str, PreparedDataset]]:
     """Task and splits. ValueError, before anything is trained, when the dataset or the encoder cannot serve."""
     check_shards(folder)
     manifest = check_stored(folder, points, "points")
@@ -117,6 +119,15 @@ def checked(judged: Judged, folder: Path, settings: Any, points: int) -> tuple[T
         asked = {splits[split].categories[label] for label in np.unique(splits[split].labels)} if split in splits else set()
         if asked - taught:
             raise ValueError(f"{folder} has shapes of {', '.join(sorted(asked - taught)[:5])} in {split} and none in train")
+    for _, fraction in plan(settings):
+        labelled = len(nested_fraction(splits["train"], fraction, settings.seed))
+        if min(settings.batch, labelled) < ranks:
+            raise ValueError(
+                f"{settings.task} with {100 * fraction:g}% of the labels has {labelled} shapes in batches of {settings.batch}: "
+                f"fewer than the {ranks} workers; lower cluster.workers"
+            )
+    if settings.task == "finetune" and len(taught) < 2:
+        raise ValueError(f"{folder} holds shapes of one category in train: a classifier needs two")
     if settings.task == "parts":
         check_per_point(build_backbone(judged.backbone.name, judged.backbone.k), judged.backbone.name)
     return task, splits
@@ -177,7 +188,7 @@ def _rank(shared: dict[str, Any]) -> None:
             log.log([(step, {f"{prefix}/{key}": value for key, value in metrics.items()}) for step, metrics in rows])
 
     def say(line: str) -> None:
-        print(f"{settings.task}: {side}: {line}", flush=True)
+        print(f"{shared['stage']}: {side}: {line}", flush=True)
 
     def report(metrics: dict[str, Any], write: Callable[[Path], None], validated: bool) -> None:
         if ranks.rank != 0:

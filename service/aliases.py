@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import names
 from service.promotion import Verdict
+from service.registry import raise_if_away
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -15,29 +16,14 @@ if TYPE_CHECKING:
     from service.mlflow_runs import Runs
 
 
-def version_of(runs: Runs, model: str) -> ModelVersion:
-    """`NAME/VERSION`, `NAME@ALIAS`, or either after `models:/`; ValueError when there is none."""
-    from mlflow.exceptions import MlflowException
-
-    name, at, alias = model.removeprefix("models:/").partition("@")
-    try:
-        if at:
-            return runs.client.get_model_version_by_alias(name, alias)
-        name, _, number = name.rpartition("/")
-        if not name or not number.isdigit():
-            raise ValueError(f"{model!r} names no model version: write NAME/VERSION or NAME@ALIAS, as in adacrossnet-dgcnn@candidate")
-        return runs.client.get_model_version(name, number)
-    except MlflowException as error:
-        raise ValueError(f"{model}: no such registered version on {runs.uri} ({error.message})") from None
-
-
 def holder(runs: Runs, name: str, alias: str) -> ModelVersion | None:
-    """The version that has an alias; None where none has."""
+    """The version that has an alias; None where none has. TrackingAway when MLflow does not answer: no answer is not no champion."""
     from mlflow.exceptions import MlflowException
 
     try:
         return runs.client.get_model_version_by_alias(name, alias)
-    except MlflowException:
+    except (MlflowException, OSError) as error:
+        raise_if_away(error, runs)
         return None
 
 
@@ -47,7 +33,7 @@ def promote(runs: Runs, version: ModelVersion, verdict: Verdict, forced: bool, r
     note = {
         "promoted.by": getpass.getuser(),
         "promoted.at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "promoted.why": reason or "; ".join(verdict.reasons),
+        "promoted.why": "; ".join([*([reason] if reason else []), *verdict.reasons]),
         "promoted.forced": "; ".join(verdict.reasons) if forced else "no",
         "promoted.over": before.version if before is not None else "none",
         "promoted.scores": json.dumps({row.name: [row.candidate, row.champion] for row in verdict.rows}),

@@ -119,11 +119,13 @@ def check_cluster(config: Config, endpoint: Endpoint, tree: Path, local: bool) -
 def _needed(config: Config, where: str = "") -> dict[str, str]:
     """Path -> what is wrong when it is not there, `where` naming the place."""
     faults = {}
-    for section, data in (("data", config.data), ("probe", config.probe)):
-        source = getattr(data, "source", None)
-        if data is not None and source is not None:
+    for section, data in config.datasets.items():
+        source, table = getattr(data, "source", None), getattr(data, "table", None)
+        if table is not None:
+            faults[str(table)] = f"{section}.table: there is no file {table}{where}; it names categories and parts"
+        if source is not None:
             faults[str(source)] = f"{section}.source: there is no folder {source}{where}; name the one that holds the {data.kind} dataset"
-        if data is not None and data.kind == "prepared":
+        if data.kind == "prepared":
             way_out = "write the dataset with `adacrossnet data prepare` first"
             faults[str(Path(data.target) / "manifest.json")] = f"{section}.target: {data.target} holds no manifest.json{where}; {way_out}"
     return faults

@@ -18,7 +18,7 @@ DECIDES = {
     "finetune": re.compile(r"val_balanced_accuracy_[\d.]+pct"),
     "parts": re.compile(r"val_instance_miou"),
 }
-CHOSEN = {"c", "epoch_selected_on", "shapes"}  # found by the protocol, no part of it
+FOUND = {"svm": {"c", "shapes", "epoch_selected_on"}}  # of a task: what is found under its protocol, and is no part of it
 SCORE = re.compile(r"(?P<task>[a-z]+)/(?P<dataset>[^/]+)/(?P<encoder>trained|random)\.(?P<metric>.+)")
 PROTOCOL = re.compile(r"(?P<task>[a-z]+)/(?P<dataset>[^/]+)/protocol\.(?P<key>.+)")
 
@@ -38,15 +38,15 @@ class Compared:
     """One score of the candidate beside the champion's."""
 
     name: str  # task/dataset/metric
-    candidate: float
+    candidate: float | None
     champion: float | None
-    comparable: bool
-    why_not: str = ""
+    decides: bool  # whether a rule may look at it
+    why_not: str = ""  # compared, where both have it
 
     @property
     def gain(self) -> float | None:
         """Candidate minus champion, where they can be compared, to the six digits that are kept."""
-        return None if self.champion is None or not self.comparable else round(self.candidate - self.champion, 6)
+        return None if self.champion is None or self.candidate is None or self.why_not else round(self.candidate - self.champion, 6)
 
 
 @dataclass(frozen=True)
@@ -97,42 +97,47 @@ def protocol_of(tags: Mapping[str, str], task: str, dataset: str) -> dict[str, s
     return {
         match["key"]: tags[match[0]]
         for match in matches
-        if match and (match["task"], match["dataset"]) == (task, dataset) and match["key"] not in CHOSEN
+        if match and (match["task"], match["dataset"]) == (task, dataset) and match["key"] not in FOUND.get(task, ())
     }
 
 
+def of_test(name: str) -> bool:
+    """Whether a score is one of the test split."""
+    task, _, metric = name.split("/", 2)
+    return task != "fewshot" and not metric.startswith(("val.", "val_"))
+
+
 def compare(candidate: Mapping[str, str], champion: Mapping[str, str] | None) -> list[Compared]:
-    """Every deciding score of the candidate, beside the champion's where it has one."""
-    ours, theirs = deciding(scores_of(candidate)), deciding(scores_of(champion or {}))
+    """Every score that either has."""
+    ours, theirs = scores_of(candidate), scores_of(champion or {})
     rows = []
-    for name, value in sorted(ours.items()):
+    for name in sorted(ours.keys() | theirs.keys()):
         task, dataset, _ = name.split("/", 2)
         mine, other = protocol_of(candidate, task, dataset), protocol_of(champion or {}, task, dataset)
         unlike = sorted(key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key))
         why = f"other {', '.join(unlike)}" if unlike else "" if mine else "no protocol was kept with them"
-        rows.append(Compared(name, value, theirs.get(name), comparable=name in theirs and not why, why_not=why if name in theirs else ""))
+        both = name in ours and name in theirs
+        rows.append(Compared(name, ours.get(name), theirs.get(name), bool(deciding({name: 0.0})), why if both else ""))
     return rows
 
 
 def judge(candidate: Mapping[str, str], champion: Mapping[str, str] | None, rule: Rule) -> Verdict:
     """The rule on two versions' tags; `champion` None: there is none yet."""
-    rows = compare(candidate, champion)
-    judged_on = {name.rsplit("/", 1)[0] for name in deciding(scores_of(candidate))}
+    rows = [row for row in compare(candidate, champion) if row.decides]
+    ours = {row.name for row in rows if row.candidate is not None}
     reasons = [
         f"it was not judged on {task}: adacrossnet evaluate MODEL --data DIR --task {task}"
         for task in rule.required
-        if not any(one.startswith(f"{task}/") for one in judged_on)
+        if not any(name.startswith(f"{task}/") for name in ours)
     ]
+    selected = candidate.get("protocol.epoch_selected_on", "validation")
+    if selected != "validation":
+        reasons.append(f"its epoch was selected on {selected}, so its scores are not comparable with others")
     if champion is None:
         return Verdict(not reasons, reasons or ["there is no champion yet, and it has every score that the rule asks for"], rows)
-    theirs = {name.rsplit("/", 1)[0] for name in deciding(scores_of(champion))}
-    missing = sorted(one for one in theirs - judged_on if one.split("/")[0] in rule.required)
-    reasons += [f"the champion was judged on {one}, it was not" for one in missing]
-    reasons += [
-        f"{row.name}: cannot be compared with the champion's ({row.why_not})"
-        for row in rows
-        if row.why_not and row.name.split("/")[0] in rule.required
-    ]
+    required = [row for row in rows if row.name.split("/")[0] in rule.required]
+    reasons += [f"the champion has {row.name}, it has not" for row in required if row.candidate is None]
+    reasons += [f"{row.name}: cannot be compared with the champion's ({row.why_not})" for row in required if row.why_not]
     gains = {row.name: row.gain for row in rows if row.gain is not None}
     reasons += [f"{name} is {-gain:.4f} worse, more than the margin {rule.margin:g}" for name, gain in gains.items() if gain < -rule.margin]
     best = max(gains.values(), default=None)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.local import find_cluster, start_cluster
 from jobs.config import Pipeline as Config
@@ -13,6 +13,9 @@ from jobs.config import check, names
 from service.home import Home
 from service.mlflow_runs import Runs, TrackingAway
 from service.session import signals_as_interrupt, signals_ignored
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 # MLflow's codes for a name, version or run that is not there; an unknown alias is an invalid parameter to it.
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -50,32 +53,34 @@ def tracking_server(home: Home) -> Iterator[str]:
                 own.stop()
 
 
+def version_of(runs: Runs, model: str) -> ModelVersion:
+    """`NAME/VERSION`, `NAME@ALIAS`, or either after `models:/`. ValueError when there is none, TrackingAway when MLflow does not answer."""
+    text = model.removeprefix("models:/")
+    name, at, alias = text.partition("@")
+    if not at:
+        name, _, number = text.rpartition("/")
+        if not name or not number.isdigit():
+            raise ValueError(f"{model!r} names no model version: write NAME/VERSION or NAME@ALIAS, as in adacrossnet-dgcnn@candidate")
+    try:
+        return runs.client.get_model_version_by_alias(name, alias) if at else runs.client.get_model_version(name, number)
+    except Exception as error:  # MLflow's own, imported late
+        raise_if_away(error, runs)
+        raise ValueError(f"{model}: no such registered version on {runs.uri} ({str(error).splitlines()[0][:200]})") from None
+
+
 def origin(model: str, runs: Runs) -> Origin:
     """What made `name/version`, `name@alias`, or either after `models:/`.
 
     ValueError when there is no such version or record, TrackingAway when MLflow does not answer.
     """
-    text = model.removeprefix("models:/")
-    name, at, alias = text.partition("@")
-    try:
-        if at:
-            version = runs.client.get_model_version_by_alias(name, alias)
-        else:
-            name, _, number = text.rpartition("/")
-            if not name or not number.isdigit():
-                raise ValueError(f"{model!r} names no model version: write NAME/VERSION or NAME@ALIAS, as in adacrossnet-dgcnn@candidate")
-            version = runs.client.get_model_version(name, number)
-    except ValueError:
-        raise
-    except Exception as error:  # MLflow's own, imported late
-        _raise_if_away(error, runs)
-        raise ValueError(f"{model}: no such registered version on {runs.uri} ({str(error).splitlines()[0][:200]})") from None
+    version = version_of(runs, model)
+    name = version.name
     try:
         run = runs.client.get_run(version.run_id or "")
         parent = run.data.tags["mlflow.parentRunId"]
         config = runs.read_json(parent, "config.json")
     except Exception as error:  # no such run, no such tag, or MLflow's own
-        _raise_if_away(error, runs)
+        raise_if_away(error, runs)
         raise ValueError(f"{model}: the run that made it has no parent with its config ({type(error).__name__}: {error})") from None
     if config is None:
         raise ValueError(f"{model}: the parent run {parent} holds no config.json; was the pipeline made by another version of the service?")
@@ -86,7 +91,8 @@ def origin(model: str, runs: Runs) -> Origin:
     return Origin(name, str(version.version), pipeline, check(config, f"the stored config of {pipeline}"), code, facts.get("scores", {}))
 
 
-def _raise_if_away(error: Exception, runs: Runs) -> None:
+def raise_if_away(error: Exception, runs: Runs) -> None:
+    """TrackingAway unless the error says that there is no such thing."""
     if isinstance(error, TrackingAway):
         raise error
     code = getattr(error, "error_code", None)  # of MLflow's exceptions

@@ -49,12 +49,12 @@ def _evaluations(found: dict[str, dict[str, Any]]) -> Table:
     table = Table(title="Further evaluations", title_justify="left")
     for column in ("task", "dataset", "metric", "trained", "random weights", "gain (95%)"):
         table.add_column(column, justify="right" if column in ("trained", "random weights") else "left")
-    for facts in found.values():
+    for stage, facts in found.items():
         for metric in facts["headline"]:
             gain = facts.get("gains", {}).get(metric)
             said = f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain else "-"
             values = [_number(facts["scores"].get(encoder, {}).get(metric)) for encoder in ("trained", "random")]
-            table.add_row(facts["task"], facts["protocol"]["dataset"], metric.replace("_", " "), *values, said)
+            table.add_row(stage, facts["protocol"]["dataset"], metric.replace("_", " "), *values, said)
     return table
 
 

@@ -1,5 +1,5 @@
 """What a run is asked to do. `load` reads a YAML file; `Pipeline` is the whole; `names` are MLflow's names."""
-from jobs.config.loading import ConfigError, check, check_data, check_evaluation, load
+from jobs.config.loading import ConfigError, check, check_data, check_evaluation, load, parse_value
 from jobs.config.pipeline import STAGES, SWEEP_STAGES, Pipeline, digest_of
 from jobs.config.sections import Data, Evaluation
 
@@ -15,4 +15,5 @@ __all__ = [
     "check_evaluation",
     "digest_of",
     "load",
+    "parse_value",
 ]

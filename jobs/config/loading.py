@@ -95,14 +95,19 @@ def check_evaluation(values: dict[str, Any], where: str) -> Evaluation:
         raise ConfigError("\n".join(f"{where}: {line}" for line in _faults(error, Evaluation))) from None
 
 
+def parse_value(override: str, text: str) -> Any:
+    """The value of `--set key=text`, as a config would have it. ConfigError when it is no YAML."""
+    try:
+        return yaml.load(text, Loader=UniqueKeySafeLoader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a key written twice, or a value such as the date 2024-13-01
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
+
+
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: write it as key.path=value, for example --set pretrain.epochs=5")
-    try:
-        value = yaml.load(text, Loader=UniqueKeySafeLoader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a key written twice, or a value such as the date 2024-13-01
-        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
+    value = parse_value(override, text)
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})
@@ -120,7 +125,7 @@ def _fault(item: Any, root: Any) -> str:
     name = ".".join(keys) or "config"
     if item["type"] == "extra_forbidden":
         known = sorted({field for model in models for field in model.model_fields})
-        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.0) or ["nothing"]
         chosen = len(keys) > 1 and _is_choice(models)
         other = f"; another {keys[-2]} as a whole: --set '{'.'.join(keys[:-1])}={{...}}'" if chosen else ""
         return f"{name}: unknown key; did you mean {near[0]!r}? (known here: {', '.join(known)}{other})"
@@ -143,8 +148,12 @@ def _is_choice(models: typing.Sequence[type[BaseModel]]) -> bool:
 
 def _walk(root: Any, loc: tuple[Any, ...]) -> tuple[list[type[BaseModel]], list[str]]:
     """The models that could hold the last key of `loc`, and the keys as they stand in the file (no union tags)."""
-    models, keys = _models(root), []
+    models = _models(root)
+    keys: list[str] = []
     for depth, part in enumerate(loc):
+        if isinstance(part, int):  # of a list
+            keys[-1] += f"[{part}]"
+            continue
         tagged = [m for m in models if part in _tags(m)]
         if tagged and not any(part in m.model_fields for m in models):  # a discriminated union's tag
             models = tagged
@@ -160,10 +169,15 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
         return [annotation]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
         return [model for arm in typing.get_args(annotation) for model in _models(arm)]
+    if typing.get_origin(annotation) in (tuple, list):
+        return [model for one in typing.get_args(annotation) for model in _models(one)]
     return []
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
     return tuple(
-        value for key in ("kind", "name") if key in model.model_fields for value in typing.get_args(model.model_fields[key].annotation)
+        value
+        for key in ("kind", "name", "task")
+        if key in model.model_fields
+        for value in typing.get_args(model.model_fields[key].annotation)
     )

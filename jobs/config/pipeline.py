@@ -8,12 +8,14 @@ from typing import Annotated, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from jobs.config.sections import Cluster, Data, Evaluate, Evaluation, Prepared, Pretrain, Strict, Tracking, Weighting
+from jobs.config.sections import Backbone, Cluster, Data, Evaluate, Evaluation, Prepared, Pretrain, Strict, Tracking, Weighting
 from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
 
 STAGES = ("prepare", "pretrain", "evaluate", "register")
 SWEEP_STAGES = ("prepare", "sweep")
 WITH_NEIGHBOURS = ("dgcnn", "dgcnn_partseg", "dgcnn_semseg", "rpc")  # backbones on a graph of k nearest neighbours
+WITH_PARTS = ("shapenetpart", "synthetic")  # kinds of datasets whose points have parts
+ROOMS = ("s3dis", "synthetic-rooms")
 RPC_POINTS = 256  # points that rpc groups as sharp, and as gentle
 
 
@@ -78,6 +80,9 @@ class Pipeline(Strict):
             stored = getattr(section, "points", asked)
             if asked > stored:
                 raise ValueError(f"{field} is {asked}, but its dataset stores {stored} points a shape: lower {field} or raise points")
+        for field, given in (("data", self.data), ("probe", self.probe_data)):
+            if given.kind in ROOMS:
+                raise ValueError(f"{field} is {given.kind}, blocks of rooms: pretraining and the linear SVM take datasets of shapes")
         if getattr(self.data, "views", 1) == 0:
             raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
         for stage, one in self.evaluation_stages.items():
@@ -86,7 +91,10 @@ class Pipeline(Strict):
             stored = getattr(section, "points", asked)
             if asked > stored:
                 raise ValueError(f"{stage} takes {asked} points, but its dataset stores {stored} a shape: lower points or raise those")
+            _check_evaluation(stage, one, pretrain.backbone, section, asked)
         if self.sweep is not None:
+            if self.evaluations:
+                raise ValueError("a sweep has no further evaluations: drop them, and judge what it registers (adacrossnet evaluate)")
             _check_sweep(self.sweep, self)
         return self
 
@@ -115,6 +123,19 @@ class Pipeline(Strict):
     def digest(self) -> str:
         """16 hex digits that change when any value changes."""
         return digest_of(json.loads(self.to_json()))
+
+
+def _check_evaluation(stage: str, one: Evaluation, backbone: Backbone, section: Data, points: int) -> None:
+    """ValueError for what an evaluation can never do, said before hours of pretraining."""
+    if section.kind in ROOMS:
+        raise ValueError(f"{stage}: {section.kind} holds rooms, not shapes: name a dataset of shapes as its data")
+    if one.task == "parts" and section.kind not in (*WITH_PARTS, "prepared"):
+        raise ValueError(f"{stage}: {section.kind} has no parts: name {' or '.join(WITH_PARTS)} as its data, or prepared ones")
+    if one.task == "parts" and backbone.name == "rpc":
+        raise ValueError(f"{stage}: rpc has no features of single points, which part segmentation needs: choose another backbone")
+    fewest = RPC_POINTS if backbone.name == "rpc" else backbone.k if backbone.name in WITH_NEIGHBOURS else 1
+    if points < fewest:
+        raise ValueError(f"{stage} takes {points} points a cloud, and {backbone.name} needs {fewest}: raise its points")
 
 
 def _check_sweep(sweep: Sweep, pipeline: Pipeline) -> None:

@@ -103,29 +103,31 @@ class ShapeNetPart(Preparing):
     table: Folder | None = None
 
 
-class S3DIS(Preparing):
-    """S3DIS: the HDF5 release of blocks, or raw rooms that are cut into such blocks. Six areas, of which one is held out."""
+class Rooms(Preparing):
+    """What every dataset of rooms in six areas has."""
 
-    kind: Literal["s3dis"]
-    source: Folder  # the folder that holds ply_data_all_*.h5 and room_filelist.txt, or Area_*/<room>/Annotations/*.txt
-    test_area: Annotated[int, Field(ge=1, le=6)] = 5  # whose rooms are test; val_share of the other areas' rooms are validation
-    stride: Annotated[float, Field(gt=0, le=1)] = 0.5  # metres between the blocks of a raw room; 1 m blocks overlap below 1
-    points: Count = 4096  # points stored a block
+    test_area: Annotated[int, Field(ge=1, le=6)] = 5  # whose rooms are test; val_share of each other area's rooms are validation
+    stride: Annotated[float, Field(gt=0, le=1)] = 0.5  # metres between the blocks of a room; 1 m blocks overlap below 1
 
     @model_validator(mode="after")
-    def _upright(self) -> S3DIS:
+    def _upright(self) -> Rooms:
         if self.turned:
             raise ValueError("turned is not for rooms, whose axes mean something: leave it out")
         return self
 
 
-class SyntheticRooms(Preparing):
+class S3DIS(Rooms):
+    """S3DIS: the HDF5 release of blocks, or raw rooms that are cut into such blocks. Six areas, of which one is held out."""
+
+    kind: Literal["s3dis"]
+    source: Folder  # the folder that holds ply_data_all_*.h5 and room_filelist.txt, or Area_*/<room>/Annotations/*.txt
+    points: Count = 4096  # points stored a block
+
+class SyntheticRooms(Rooms):
     """Made-up furnished rooms in the form of S3DIS, from the seed."""
 
     kind: Literal["synthetic-rooms"]
-    rooms: Count = 24  # how many, spread evenly over six areas
-    test_area: Annotated[int, Field(ge=1, le=6)] = 5  # whose rooms are test; val_share of the other areas' rooms, at least one, validation
-    stride: Annotated[float, Field(gt=0, le=1)] = 0.5  # metres between the blocks, which are 1 m wide
+    rooms: Annotated[int, Field(ge=12)] = 24  # how many, spread evenly over six areas, two at least in each
     points: Count = 1024  # points stored a block
 
 
@@ -333,6 +335,12 @@ class Tuning(Strict):
     patience: Annotated[int, Field(ge=0)] = 0  # epochs without a better validation after which it stops; 0: it never does
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     seed: int = Field(default=0, ge=0)  # of order, augmentation, dropout, heads and the random weights beside
+
+    @model_validator(mode="after")
+    def _falls(self) -> Tuning:
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr is {self.min_lr:g}, above lr {self.lr:g}, and the rate would rise: lower min_lr too")
+        return self
 
 
 class Finetune(Tuning):

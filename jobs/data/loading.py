@@ -127,8 +127,8 @@ def check_evaluable(folder: Path | str, points: int) -> None:
 
 def evaluable_splits(folder: Path | str) -> dict[str, PreparedDataset]:
     """The splits train, val and test of a prepared dataset, without empty ones."""
-    splits = {name: PreparedDataset(folder, name) for name in ("train", "val", "test")}
-    return {name: shapes for name, shapes in splits.items() if len(shapes)}
+    counts = read_manifest(Path(folder))["splits"]
+    return {name: PreparedDataset(folder, name) for name in ("train", "val", "test") if counts.get(name, {}).get("count")}
 
 
 def _batches(rows: _Rows, shares: Sequence[NDArray[np.int64]], workers: int) -> Iterator[Batch]:

@@ -64,7 +64,8 @@ def _decided(contents: dict[str, str | None], val_share: float, test_share: floa
     val = _count(val_share, len(free))
     if "val" not in decided.values():
         decided |= dict.fromkeys(free[:val], "val")
-    return decided | dict.fromkeys(free[val : val + _count(test_share, len(free))], "test")
+    test = min(_count(test_share, len(free)), len(free) - val - 1)  # one at least is left to train on
+    return decided | dict.fromkeys(free[val : val + max(test, 0)], "test")
 
 
 def _count(share: float, groups: int) -> int:

@@ -50,7 +50,7 @@ def outcome_of(
     listed: dict[str, Any] = {"trainings": {f"{side} {fraction:g}": one.facts for (side, fraction), one in found.items()}}
     drawn: dict[str, Callable[[Path], None]] = {
         "learning_curves": lambda path: pictures.learning_curves(
-            path, {f"{side}, {fraction:.0%} of the labels": one.curve for (side, fraction), one in found.items()}, selects
+            path, {f"{side}, {100 * fraction:g}% of the labels": one.curve for (side, fraction), one in found.items()}, selects
         )
     }
     if test is not None and settings.task == "parts":
@@ -94,7 +94,6 @@ def _named(metric: str, fraction: float, settings: Any, prefix: str) -> str:
 
 
 def _protocol(settings: Any, selects: str) -> dict[str, Any]:
-    kept = ("optimizer", "lr", "weight_decay", "epochs", "batch", "label_smoothing", "augment", "precision", "seed")
     chosen = f"the epoch of the best {selects} on validation; its weights judged on test once"
     rule = {"parts": "parts of the shape's category alone; a part in neither truth nor prediction counts 1"}.get(settings.task)
-    return {**{key: getattr(settings, key) for key in kept}, "chosen_by": chosen, **({"rule": rule} if rule else {})}
+    return {**settings.model_dump(mode="json", exclude={"task", "data", "points"}), "chosen_by": chosen, **({"rule": rule} if rule else {})}

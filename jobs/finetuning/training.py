@@ -29,7 +29,8 @@ from jobs.training.loop import Outside, Pace
 from jobs.training.loop import run as run_course
 
 LOSS, RATE = "tune/loss", "tune/lr"
-BEST = "best.safetensors"  # of the whole model, in a run's folder
+# Of the whole model, in a run's folder, an epoch's a file: one written by a run that went on after the checkpoint is never taken for it.
+BEST = "best-{:05d}.safetensors"
 JUDGED_AT_ONCE = 32  # clouds
 
 
@@ -67,7 +68,7 @@ class Supervised:
         self, task: Task, start: Start, settings: Tuning, splits: dict[str, PreparedDataset], points: int, ranks: Ranks, folder: Path
     ) -> None:
         self.task, self.settings, self.splits, self.points, self.ranks, self.folder = task, settings, splits, points, ranks, folder
-        self.backbone = start.backbone
+        self.backbone, self.random = start.backbone, start.weights is None
         self.chosen = nested_fraction(splits["train"], start.fraction, settings.seed)
         self.batch = min(settings.batch, len(self.chosen))
         steps = len(self.chosen) // self.batch
@@ -120,13 +121,21 @@ class Supervised:
         own = self.task.loss(self._scores(self.forward, batch), batch)
         loss = self.ranks.sum(own)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"fine-tuning stopped at step {self.taken}: its loss is {float(loss)}; lower lr or set clip_norm")
+            raise FloatingPointError(self._stopped(f"its loss is {float(loss)}"))
         (own * self.ranks.world).backward()  # DDP takes the mean over the ranks
-        if settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if settings.clip_norm is None else settings.clip_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(self._stopped(f"the gradient's norm is {float(norm)}"))
         self.optimizer.step()
         self.taken += 1
         return torch.stack([loss, torch.tensor(rate, device=loss.device)])
+
+    def _stopped(self, what: str) -> str:
+        start = "random weights" if self.random else "the pretrained encoder"
+        return (
+            f"the training from {start} on {len(self.chosen)} labelled shapes stopped at step {self.taken} of "
+            f"{self.pace.steps * self.pace.epochs}: {what}. Lower lr, or set clip_norm or warmup"
+        )
 
     def told(self, row: Sequence[float] | np.ndarray) -> str:
         best = f", best {self.task.selects} {self.best['score']:.3f}" if self.best["epoch"] else ""
@@ -186,14 +195,15 @@ class Supervised:
 
     def _keep(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{BEST}"
+        place = self.folder / BEST.format(self.best["epoch"])
+        temporary = place.with_name(f".{place.name}")
         save_file({name: value.detach().cpu().contiguous().clone() for name, value in self.model.state_dict().items()}, temporary)
-        os.replace(temporary, self.folder / BEST)
+        os.replace(temporary, place)
 
     def load_best(self) -> None:
         """The weights of the best epoch, on every rank."""
         self.ranks.sum(torch.zeros(1, device=self.ranks.device))  # rank 0 has written them by now
-        self.model.load_state_dict(load_file(self.folder / BEST))
+        self.model.load_state_dict(load_file(self.folder / BEST.format(self.best["epoch"])))
 
 
 def tune(

@@ -7,13 +7,14 @@ from jobs.data.prepared import PreparedDataset
 
 
 def training_shapes(config: Pipeline) -> PreparedDataset:
-    """The training split without shapes whose geometry stands in the probe's validation or test split."""
+    """The training split without shapes whose geometry stands in the validation or test split of another dataset that judges it."""
     assert config.data.target is not None
-    if config.probe is None:
-        return PreparedDataset(config.data.target, "train")
-    assert config.probe.target is not None
-    probe = PreparedDataset(config.probe.target, None)
-    held_out = {content for content, split in zip(probe.contents, probe.splits, strict=True) if split != "train"}
+    held_out: set[str] = set()
+    for name, one in config.datasets.items():
+        if name != "data" and one.target != config.data.target:
+            assert one.target is not None
+            judging = PreparedDataset(one.target, None)
+            held_out |= {content for content, split in zip(judging.contents, judging.splits, strict=True) if split != "train"}
     return PreparedDataset(config.data.target, "train", keep=lambda content: content not in held_out)
 
 

@@ -63,7 +63,7 @@ class Course(Protocol):
         """Called after an epoch's last step, `epoch` counting from 0: further metrics, the same on every rank."""
 
     def done(self, epoch: int) -> bool:
-        """Whether the training ends early with this epoch."""
+        """Whether the training ends early with this epoch, counting from 0; asked again after a resume."""
 
     def validates(self, epoch: int) -> bool:
         """Whether this epoch's checkpoint is to be validated outside."""
@@ -87,6 +87,8 @@ def run(course: Course, pace: Pace, ranks: Ranks, outside: Outside, resume_from:
         first_epoch = state["epoch"]
         if ranks.rank == 0:
             outside.say(f"resuming after epoch {first_epoch}/{pace.epochs} (step {course.step}) from {resume_from}")
+        if course.done(first_epoch - 1):  # it had ended, but for what comes after the loop
+            return
     clock = Clock(pace, course.step)
     for epoch in range(first_epoch, pace.epochs):
         metrics = _epoch(course, pace, ranks, epoch, clock, outside) | course.end_epoch(epoch)

@@ -26,8 +26,8 @@ def check(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fal
         f"  {resolved.data.kind} data, {pretrain.backbone.name}, {pretrain.epochs} epochs of batch {pretrain.batch} "
         f"on {workers} worker{'s'[: workers != 1]}, {weighting}"
     )
-    for section, data in (("data", resolved.data), ("probe", resolved.probe)):
-        place = getattr(data, "source", None) or (data.target if data is not None and data.kind == "prepared" else None)
+    for section, data in resolved.datasets.items():
+        place = getattr(data, "source", None) or (data.target if data.kind == "prepared" else None)
         if place is not None and not place.is_dir():
             typer.echo(f"  note: {section} is read from {place}, which is no folder on this machine")
     if resolved.data.kind == "synthetic" and pretrain.batch * pretrain.accumulate > resolved.data.shapes:

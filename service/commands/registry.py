@@ -54,9 +54,9 @@ def show_version(version: Version, as_json: AsJson = False, state: State = None)
     """Show a version: what made it, its aliases, and every score with that of random weights beside it."""
     from rich.table import Table
 
-    from service.aliases import version_of
     from service.display import wide_console
     from service.promotion import deciding, protocol_of, scores_of
+    from service.registry import version_of
 
     with _runs(state) as runs:
         found = version_of(runs, version)
@@ -89,29 +89,24 @@ def compare_versions(first: Version, second: Version, as_json: AsJson = False, s
     """Compare the scores of two versions, second minus first. Test scores are shown, and must choose nothing."""
     from rich.table import Table
 
-    from service.aliases import version_of
     from service.display import wide_console
-    from service.promotion import deciding, protocol_of, scores_of
+    from service.promotion import compare, of_test
+    from service.registry import version_of
 
     with _runs(state) as runs:
         a, b = (version_of(runs, one) for one in (first, second))
-    one, two = scores_of(a.tags), scores_of(b.tags)
-    rows: list[dict[str, Any]] = []
-    for name in sorted(one.keys() | two.keys()):
-        task, dataset, _ = name.split("/", 2)
-        mine, other = protocol_of(a.tags, task, dataset), protocol_of(b.tags, task, dataset)
-        unlike = sorted(key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key))
-        both = name in one and name in two
-        rows.append(
-            {
-                "score": name,
-                "first": one.get(name),
-                "second": two.get(name),
-                "difference": two[name] - one[name] if both and not unlike else None,
-                "not_comparable": f"other {', '.join(unlike)}" if both and unlike else None,
-                "decides": name in deciding({name: 0.0}),
-            }
-        )
+    rows: list[dict[str, Any]] = [
+        {
+            "score": row.name,
+            "first": row.champion,
+            "second": row.candidate,
+            "difference": row.gain,
+            "not_comparable": row.why_not or None,
+            "decides": row.decides,
+            "of_test": of_test(row.name),
+        }
+        for row in compare(b.tags, a.tags)
+    ]
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -119,7 +114,7 @@ def compare_versions(first: Version, second: Version, as_json: AsJson = False, s
     for column in ("score", "first", "second", "second - first", ""):
         table.add_column(column, justify="left" if column in ("score", "") else "right")
     for row in rows:
-        note = row["not_comparable"] or ("" if row["decides"] else "test: must not choose")
+        note = row["not_comparable"] or ("a rule may look at it" if row["decides"] else "test: must not choose" if row["of_test"] else "")
         table.add_row(row["score"], _number(row["first"]), _number(row["second"]), _number(row["difference"], "+.4f"), note)
     wide_console().print(table)
 
@@ -133,8 +128,9 @@ def promote_version(
 ) -> None:
     """Make a version champion if the written rule allows it; the one before becomes `previous`."""
     from jobs.config import names
-    from service.aliases import holder, promote, version_of
+    from service.aliases import holder, promote
     from service.promotion import judge, read_rule
+    from service.registry import version_of
 
     written = read_rule(rule)
     if force and not reason:

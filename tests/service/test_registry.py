@@ -39,7 +39,7 @@ def test_a_stored_config_that_the_schema_no_longer_takes_is_named(monkeypatch: p
     runs = Runs("http://127.0.0.1:9")
     tags = {"mlflow.parentRunId": "1", "pipeline": "p-1"}
     run = SimpleNamespace(data=SimpleNamespace(tags=tags), info=SimpleNamespace(experiment_id="0"))
-    monkeypatch.setattr(runs.client, "get_model_version", lambda *_: SimpleNamespace(version="1", run_id="2", tags={}))
+    monkeypatch.setattr(runs.client, "get_model_version", lambda *_: SimpleNamespace(name="encoder", version="1", run_id="2", tags={}))
     monkeypatch.setattr(runs.client, "get_run", lambda *_: run)
     monkeypatch.setattr(runs, "read_json", lambda *_: {"data": {"kind": "synthetic"}, "gone": 1})
     monkeypatch.setattr(runs, "find", lambda *_: [])

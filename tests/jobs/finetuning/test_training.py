@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,7 @@ def train(
         if keep is not None and metrics["epoch"] == stop:
             keep.mkdir()
             write(keep)
+            shutil.copytree(folder, keep.parent / "b")  # as the disk stood then
 
     outside = Outside(report=report, log=lambda rows: None, say=lambda line: None)
     task = task_of(chosen, read_manifest(data))
@@ -139,15 +141,24 @@ def test_part_segmentation_learns_and_the_best_epoch_is_what_is_judged(data: Pat
 def test_a_resumed_training_equals_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
     chosen = settings("finetune", epochs=4, augment=True)
     whole, course, told = train(data, chosen, tmp_path / "a", keep=tmp_path / "checkpoint", stop=2)
-    again, resumed, after = train(data, chosen, tmp_path / "a", resume=tmp_path / "checkpoint")
+    again, resumed, after = train(data, chosen, tmp_path / "b", resume=tmp_path / "checkpoint")
     assert after == told[2:] and again.facts() == whole.facts()
     for name, value in course.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
 
 
-def test_it_stops_when_validation_gets_no_better(data: Path, tmp_path: Path) -> None:
-    tuned, _, told = train(data, settings("finetune", epochs=30, lr=1e-9, min_lr=0.0, patience=3), tmp_path)
+def test_it_stops_when_validation_gets_no_better_and_a_resume_after_that_trains_no_further(data: Path, tmp_path: Path) -> None:
+    chosen = settings("finetune", epochs=30, lr=1e-9, min_lr=0.0, patience=3)
+    tuned, _, told = train(data, chosen, tmp_path / "a")
     assert tuned.epochs == len(told) < 30 and tuned.epochs - tuned.epoch == 3
+    train(data, chosen, tmp_path / "c", keep=tmp_path / "ended", stop=tuned.epochs)
+    again, _, after = train(data, chosen, tmp_path / "c", resume=tmp_path / "ended")
+    assert after == [] and again.facts() == tuned.facts()
+
+
+def test_a_training_that_diverges_says_where(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"the training from random weights on 80 labelled shapes stopped at step \d+ of 15"):
+        train(data, settings("finetune", lr=1e30, min_lr=0.0), tmp_path)
 
 
 def test_pretrained_weights_and_random_ones_get_the_same_head(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""Further evaluations in a config: their stages, and what is refused before anything runs."""
+from typing import Any, get_args
+
+import pytest
+
+from jobs.config import ConfigError, check, check_evaluation, parse_value
+from jobs.config.sections import Evaluation
+from jobs.evaluate_model import JUDGES
+from service.commands.models import TASKS
+from service.promotion import DECIDES
+from service.promotion import TASKS as RULED
+
+BASE: dict[str, Any] = {"data": {"kind": "synthetic"}, "evaluate": {"points": 256}, "pretrain": {"points": 256}}
+
+
+def test_each_is_a_stage_after_the_registration_and_its_data_are_prepared() -> None:
+    evaluations = [{"task": "parts"}, {"task": "fewshot"}, {"task": "parts", "data": {"kind": "shapenetpart", "source": "x"}}]
+    config = check({**BASE, "evaluations": evaluations}, "test")
+    assert config.stages == ("prepare", "pretrain", "evaluate", "register", "parts", "fewshot", "parts-2")
+    assert list(config.datasets) == ["data", "parts-2"]
+
+
+def test_tasks_have_the_same_names_everywhere() -> None:
+    names = {get_args(one.model_fields["task"].annotation)[0] for one in get_args(get_args(Evaluation)[0])}
+    assert names == set(JUDGES)
+    assert {*names, "svm"} == set(TASKS) == set(RULED) == set(DECIDES)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"evaluations": [{"task": "finetune", "epoch": 3}]}, r"evaluations\[0\].epoch: unknown key; did you mean 'epochs'"),
+        ({"evaluations": [{"task": "fineturn"}]}, "did you mean 'finetune'"),
+        ({"evaluations": [{"task": "parts", "data": {"kind": "modelnet40", "source": "x"}}]}, "modelnet40 has no parts"),
+        ({"evaluations": [{"task": "fewshot", "data": {"kind": "s3dis", "source": "x"}}]}, "s3dis holds rooms, not shapes"),
+        ({"evaluations": [{"task": "fewshot", "points": 4096}]}, "fewshot takes 4096 points, but its dataset stores 2048"),
+        ({"evaluations": [{"task": "fewshot", "points": 8}]}, "fewshot takes 8 points a cloud, and dgcnn needs 20"),
+        ({"evaluations": [{"task": "finetune", "lr": 1e-4}]}, "min_lr is 0.001, above lr 0.0001"),
+        ({"data": {"kind": "synthetic-rooms"}}, "data is synthetic-rooms, blocks of rooms"),
+        ({"pretrain": {"backbone": {"name": "rpc"}, "points": 256}, "evaluations": [{"task": "parts"}]}, "rpc has no features of single"),
+    ],
+)
+def test_what_can_never_work_is_said_before_the_pretraining(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check({**BASE, **values}, "test")
+
+
+def test_settings_from_the_command_line_are_read_as_in_a_config() -> None:
+    assert parse_value("lr=1e-3", "1e-3") == pytest.approx(1e-3)
+    with pytest.raises(ConfigError, match="unknown key; did you mean 'lr'"):
+        check_evaluation({"task": "finetune", "lrr": 1}, "--set")
