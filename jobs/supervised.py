@@ -35,6 +35,7 @@ from jobs.finetuning.tasks import Task, task_of
 from jobs.finetuning.training import Start, Supervised, tune
 from jobs.judged import Judged
 from jobs.models.tables import build_backbone
+from jobs.pretraining.allocator import keep_freed_memory
 from jobs.pretraining.checkpoint import usable
 from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.workers import workers
@@ -163,6 +164,8 @@ def _fit(config: Pipeline, shared: dict[str, Any], place: Path) -> None:
     ).fit()
     if (place / name / STOPPED).exists():
         raise FloatingPointError((place / name / STOPPED).read_text())
+    for path in (place / name).glob("epoch-*"):  # it has ended: its best weights are kept
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _rank(shared: dict[str, Any]) -> None:
@@ -173,6 +176,7 @@ def _rank(shared: dict[str, Any]) -> None:
     context = ray.train.get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     torch.set_num_threads(config.cluster.threads_per_worker)
+    keep_freed_memory()
     side, fraction, folder = shared["side"], shared["fraction"], Path(shared["data"])
     place = Path(shared["place"]) / _name(side, fraction)
     task, splits = task_of(settings, read_manifest(folder)), evaluable_splits(folder)

@@ -351,6 +351,12 @@ class Finetune(Tuning):
     fractions: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1, strict=False)] = (1.0,)
     augment: bool = True
 
+    @model_validator(mode="after")
+    def _once(self) -> Finetune:
+        if len(set(self.fractions)) < len(self.fractions):
+            raise ValueError(f"fractions {', '.join(map(str, self.fractions))}: each once")
+        return self
+
 
 class Parts(Tuning):
     """Part segmentation, every point of a shape; the shape's category is given, as published."""

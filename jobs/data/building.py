@@ -54,7 +54,7 @@ def build_shard(
     resampled = 0
     for count, item in enumerate(items, 1):
         try:
-            for sample_id, shape in _read(source, item, cfg):
+            for sample_id, shape in list(_read(source, item, cfg)):  # all or none of a room
                 sizes |= {side(view) for view in shape.views}
                 fitted, short = _fitted(shape, sample_id, cfg)
                 rejects += [{"path": path, "reason": reason} for path, reason in shape.skipped]
