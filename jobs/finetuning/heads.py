@@ -62,6 +62,6 @@ def smoothed(scores_RK: Tensor, truth_R: Tensor, smoothing: float) -> Tensor:
 def check_per_point(encoder: nn.Module, name: str) -> None:
     """ValueError when an encoder has no features of single points."""
     if not hasattr(encoder, "per_point"):
-        raise ValueError(f"{name} has no per-point features, which segmentation needs; dgcnn, pointnet and the _partseg and _semseg ones have")
+        raise ValueError(f"{name} has no per-point features, which segmentation needs: dgcnn, pointnet, the _partseg and _semseg ones have")
 
 
