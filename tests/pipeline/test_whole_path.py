@@ -53,7 +53,7 @@ def test_nothing_that_the_command_started_is_left(done: tuple[Adacrossnet, str])
 def test_mlflow_holds_one_finished_run_a_stage_and_each_step_once(done: tuple[Adacrossnet, str]) -> None:
     command, _ = done
     runs = command.stage_runs(command.summary["pipeline"])
-    assert set(runs) == {"pipeline", "prepare", "pretrain", "evaluate", "register"}
+    assert set(runs) == {"pipeline", "prepare", "pretrain", "evaluate", "register", "fewshot"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     client, pretrain = command.tracking(), runs["pretrain"]
     steps = [point.step for point in client.get_metric_history(pretrain.info.run_id, names.LOSS)]

@@ -72,6 +72,7 @@ def test_a_rule_is_read_strictly(tmp_path: Path) -> None:
     assert read_rule(Path(__file__).parents[2] / "configs" / "promotion.yaml").required == ["svm"]
 
 
+@pytest.mark.soak  # a dozen commands
 def test_promotion_keeps_the_old_champion_records_itself_and_can_be_taken_back(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.sqlite'}"
     client = MlflowClient(uri)

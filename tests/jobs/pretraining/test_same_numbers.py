@@ -73,7 +73,7 @@ def train(config: Pipeline, folder: Path, world: int, die_after: int | None = No
     return Outcome(curve, None if die_after else np.load(folder / "features.npy"))
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", [name if name == "dgcnn" else pytest.param(name, marks=pytest.mark.soak) for name in MODELS])
 def test_one_two_and_three_ranks_and_a_killed_and_resumed_run_give_the_same_numbers(name: str, data: Path, tmp_path: Path) -> None:
     config, near = config_of(name, data), TOLERANCE[name]
     with ThreadPoolExecutor(max_workers=2) as pool:  # the trainings are processes of their own; two keep two cores busy
