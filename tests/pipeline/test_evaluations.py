@@ -10,7 +10,7 @@ from tests.pipeline.command import TINY, Adacrossnet, processes_of, wait_for, wi
 EVALUATIONS = """
 evaluations:
   - {task: finetune, fractions: [0.5, 1.0], epochs: 2, batch: 15, lr: 0.02}
-  - {task: parts, epochs: 8, batch: 15, lr: 0.05}
+  - {task: parts, epochs: 60, batch: 15, lr: 0.05}
 """
 
 pytestmark = pytest.mark.soak
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.soak
 def test_supervised_stages_train_from_the_registered_encoder_and_survive_a_killed_worker(tmp_path: Path) -> None:
     command, log = Adacrossnet(tmp_path), tmp_path / "out.log"
     process = command.start("run", str(command.config(TINY.replace("{name: dgcnn, k: 4}", "{name: pointnet}") + EVALUATIONS)), log=log)
-    wait_for(log, r"parts .*trained: epoch 2/8")
+    wait_for(log, r"parts .*trained: epoch \d+/60", timeout=420)
     with_title(tmp_path, "RayTrainWorker")[0].kill()
     assert process.wait(timeout=500) == 0, log.read_text()
     assert processes_of(tmp_path) == []
     summary = command.summary
     assert list(summary["stages"]) == ["prepare", "pretrain", "evaluate", "register", "finetune", "parts"]
     said = "".join(path.read_text() for path in (tmp_path / "runs/latest/logs").glob("parts-*.log"))
-    assert re.search(r"resuming after epoch [1-7]/8", said)
+    assert re.search(r"resuming after epoch \d+/60", said)
     client = command.tracking()
     version = client.get_model_version("adacrossnet-pointnet", "1")
     for task, metric in (("finetune", "accuracy_100pct"), ("parts", "instance_miou")):
