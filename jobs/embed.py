@@ -23,7 +23,7 @@ import pyarrow.parquet
 from mlflow import MlflowClient
 from mlflow.models import get_model_info
 
-from jobs.config.sections import Evaluate
+from jobs.config.evaluations import Evaluate
 from jobs.data.format import MANIFEST
 from jobs.data.loading import evaluation_clouds
 from jobs.data.loose import CLOUDS, loose_clouds

@@ -10,7 +10,7 @@ import torch
 from mlflow import MlflowClient
 
 from jobs.config import names
-from jobs.config.sections import Evaluate
+from jobs.config.evaluations import Evaluate
 from jobs.data.loading import check_evaluable, evaluable_splits
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures

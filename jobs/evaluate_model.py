@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 
 from jobs import fewshot, supervised
 from jobs.config import check_evaluation, names, parse_value
-from jobs.config.sections import Evaluate, Tracking
+from jobs.config.evaluations import Evaluate
+from jobs.config.sections import Tracking
 from jobs.data.format import read_manifest
 from jobs.evaluate import compare, log_scores, per_class, probed, protocol
 from jobs.evaluation import pictures

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from jobs.config.sections import Evaluate, Fewshot
+from jobs.config.evaluations import Evaluate, Fewshot
 from jobs.data.loading import check_stored, evaluable_splits
 from jobs.data.prepared import check_shards
 from jobs.evaluation.features import sides

@@ -15,7 +15,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file
 
-from jobs.config.sections import Backbone, Evaluate
+from jobs.config.evaluations import Evaluate
+from jobs.config.sections import Backbone
 from jobs.evaluation.features import Encode, encode_with
 from jobs.import_published import settings_of
 from jobs.models.published import fit, read_file

@@ -27,7 +27,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from safetensors.torch import save_file
 
-from jobs.config.sections import Backbone, Evaluate
+from jobs.config.evaluations import Evaluate
+from jobs.config.sections import Backbone
 from jobs.models.tables import build_backbone
 
 MODELS = "jobs.models"

@@ -19,7 +19,7 @@ from typing import Any
 import ray
 
 from jobs.config import Data, check_data, digest_of, names
-from jobs.config.sections import Prepared
+from jobs.config.datasets import Prepared
 from jobs.data.building import WORK, Built, build_shard, settings_of
 from jobs.data.finishing import finish, renamed
 from jobs.data.format import INDEX, MANIFEST, REJECTS, checksum_faults, read_manifest, shard_name

@@ -23,7 +23,8 @@ from ray.train.collective import broadcast_from_rank_zero
 from safetensors.torch import load_file, save_file
 
 from jobs.config import Pipeline, check_evaluation
-from jobs.config.sections import Backbone, Tuning
+from jobs.config.evaluations import Tuning
+from jobs.config.sections import Backbone
 from jobs.data.format import read_manifest
 from jobs.data.loading import check_stored, evaluable_splits
 from jobs.data.prepared import PreparedDataset, check_shards

@@ -18,7 +18,7 @@ from PIL import Image
 from plyfile import PlyData
 
 from jobs.bench.fresh import compared
-from jobs.config.sections import ShapenetRender, Synthetic
+from jobs.config.datasets import ShapenetRender, Synthetic
 from jobs.data import synthetic
 from jobs.data.draws import generator
 from jobs.data.images import decode

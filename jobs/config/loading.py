@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from jobs.config.datasets import Data
+from jobs.config.evaluations import Evaluation
 from jobs.config.pipeline import Pipeline
-from jobs.config.sections import Data, Evaluation
 
 
 class ConfigError(ValueError):

@@ -8,7 +8,10 @@ from typing import Annotated, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from jobs.config.sections import Backbone, Cluster, Data, Evaluate, Evaluation, Prepared, Pretrain, Strict, Tracking, Weighting
+from jobs.config.base import Strict
+from jobs.config.datasets import Data, Prepared
+from jobs.config.evaluations import Evaluate, Evaluation
+from jobs.config.sections import Backbone, Cluster, Pretrain, Tracking, Weighting
 from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
 
 STAGES = ("prepare", "pretrain", "evaluate", "register")

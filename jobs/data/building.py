@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from jobs.config import digest_of
-from jobs.config.sections import Preparing
+from jobs.config.datasets import Preparing
 from jobs.data.augment import resample, turned
 from jobs.data.draws import generator
 from jobs.data.format import file_sha256, shard_name, shard_table, write_table, write_text

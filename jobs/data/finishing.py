@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.config.sections import Preparing
+from jobs.config.datasets import Preparing
 from jobs.data.building import WORK, Built, settings_of
 from jobs.data.format import (
     INDEX,

@@ -9,7 +9,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from jobs.config.sections import Meshes
+from jobs.config.datasets import Meshes
 from jobs.data import rendering
 from jobs.data.draws import generator
 from jobs.data.items import Item, Reject, Shape, check_name, content_of, text_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.config.sections import Meshes, ModelNet
+from jobs.config.datasets import Meshes, ModelNet
 from jobs.data import meshes
 from jobs.data.hdf5 import items_of, rows_of
 from jobs.data.items import Item, Shape, checked_points, content_of

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from jobs.config.sections import S3DIS, SyntheticRooms
+from jobs.config.datasets import S3DIS, SyntheticRooms
 from jobs.data.hdf5 import opened, rows_of
 from jobs.data.items import Item, Reject, Shape, check_name, checked_points, content_of, text_of
 from jobs.data.rooms import CHANNELS, CLASSES, blocks

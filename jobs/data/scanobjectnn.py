@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.config.sections import ScanObjectNN
+from jobs.config.datasets import ScanObjectNN
 from jobs.data.hdf5 import holds, items_of, rows_of
 from jobs.data.items import Item, Shape, checked_points, content_of
 

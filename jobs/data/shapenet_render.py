@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.config.sections import ShapenetRender
+from jobs.config.datasets import ShapenetRender
 from jobs.data.images import decode
 from jobs.data.items import Item, Reject, Shape, check_name, checked_points, content_of, text_of
 from jobs.data.ply import read_vertices

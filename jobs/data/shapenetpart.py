@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.config.sections import ShapeNetPart
+from jobs.config.datasets import ShapeNetPart
 from jobs.data.hdf5 import holds, items_of, rows_of
 from jobs.data.items import Item, Reject, Shape, check_name, checked_points, content_of, text_of
 from jobs.data.part_table import PartTable, part_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.config.sections import Synthetic
+from jobs.config.datasets import Synthetic
 from jobs.data.catalog.solids import Triangles
 from jobs.data.catalog.tables import OBJECTS, PART_NAMES
 from jobs.data.draws import generator

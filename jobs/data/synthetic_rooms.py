@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.config.sections import SyntheticRooms
+from jobs.config.datasets import SyntheticRooms
 from jobs.data.catalog.solids import Triangles, box, moved
 from jobs.data.catalog.tables import OBJECTS
 from jobs.data.draws import generator

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from jobs.config.sections import Fewshot
+from jobs.config.evaluations import Fewshot
 from jobs.data.draws import generator as generator_of
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation.features import Encode, split_features

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.config.sections import Evaluate
+from jobs.config.evaluations import Evaluate
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation.features import Encode, split_features
 from jobs.evaluation.svm import Result, evaluate

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from jobs.config.sections import Backbone, Tuning
+from jobs.config.evaluations import Tuning
+from jobs.config.sections import Backbone
 from jobs.data.prepared import PreparedDataset
 from jobs.finetuning.labelled import Labelled, evaluation_batch, evaluation_batches, nested_fraction, training_batches
 from jobs.finetuning.tasks import PartSegmentation, Task

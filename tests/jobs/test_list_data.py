@@ -3,7 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.config.sections import Synthetic
+from jobs.config.datasets import Synthetic
 from jobs.list_data import prepared_in
 from jobs.prepare import prepare
 

@@ -14,7 +14,7 @@ import pytest
 
 from jobs import prepare as job
 from jobs.config import names
-from jobs.config.sections import Data, Meshes, Prepared, ShapenetRender, Synthetic
+from jobs.config.datasets import Data, Meshes, Prepared, ShapenetRender, Synthetic
 from jobs.data import synthetic
 from jobs.data.finishing import name_of
 from jobs.data.format import read_manifest

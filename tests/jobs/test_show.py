@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jobs.config.sections import Synthetic
+from jobs.config.datasets import Synthetic
 from jobs.prepare import prepare
 from jobs.show import _spread, contact_sheet
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs.config.sections import Synthetic
+from jobs.config.datasets import Synthetic
 from jobs.data.format import digest, map_table, write_table
 from jobs.prepare import prepare
 from jobs.verify import verify

@@ -4,7 +4,7 @@ from typing import Any, get_args
 import pytest
 
 from jobs.config import ConfigError, check, check_evaluation, parse_value
-from jobs.config.sections import Evaluation
+from jobs.config.evaluations import Evaluation
 from jobs.evaluate_model import JUDGES
 from service.commands.models import TASKS
 from service.promotion import DECIDES

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.config.sections import Synthetic
+from jobs.config.datasets import Synthetic
 from jobs.prepare import prepare
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.config.sections import Meshes, Synthetic
+from jobs.config.datasets import Meshes, Synthetic
 from jobs.data.loading import Batch, check_evaluable, check_trainable, evaluation_clouds, pretraining_batches
 from jobs.data.prepared import PreparedDataset
 from jobs.prepare import prepare

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from jobs.config.sections import Meshes
+from jobs.config.datasets import Meshes
 from jobs.data import meshes
 from jobs.data.images import decode
 from jobs.data.items import Reject

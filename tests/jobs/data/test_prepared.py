@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.config.sections import Synthetic
+from jobs.config.datasets import Synthetic
 from jobs.data.images import decode
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.prepare import prepare

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.config.sections import ShapenetRender
+from jobs.config.datasets import ShapenetRender
 from jobs.data import shapenet_render
 from jobs.data.items import Item, Reject
 from jobs.data.splat import png

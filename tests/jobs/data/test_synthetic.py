@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jobs.config.sections import Synthetic
+from jobs.config.datasets import Synthetic
 from jobs.data import synthetic
 from jobs.data.catalog.tables import OBJECTS, PART_NAMES, PARTS
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.config.sections import SyntheticRooms
+from jobs.config.datasets import SyntheticRooms
 from jobs.data.draws import generator
 from jobs.data.prepared import PreparedDataset
 from jobs.data.rooms import CLASSES

@@ -6,7 +6,7 @@ import pytest
 from sklearn.svm import SVC
 
 from jobs.config import check_data
-from jobs.config.sections import Fewshot
+from jobs.config.evaluations import Fewshot
 from jobs.data.draws import generator
 from jobs.data.loading import evaluable_splits
 from jobs.evaluation.fewshot import accuracies, draw_episodes, evaluate_fewshot

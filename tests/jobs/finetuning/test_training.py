@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from jobs.config import check_data, check_evaluation
-from jobs.config.sections import Backbone, Tuning
+from jobs.config.evaluations import Tuning
+from jobs.config.sections import Backbone
 from jobs.data.format import read_manifest
 from jobs.data.loading import evaluable_splits
 from jobs.data.prepared import PreparedDataset
