@@ -126,10 +126,11 @@ def _fault(item: Any, root: Any) -> str:
     name = ".".join(keys) or "config"
     if item["type"] == "extra_forbidden":
         known = sorted({field for model in models for field in model.model_fields})
-        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.0) or ["nothing"]
-        chosen = len(keys) > 1 and _is_choice(models)
+        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.0)
+        chosen = len(keys) > 1 and _is_choice(models) and not keys[-2].endswith("]")  # --set reaches into no list
         other = f"; another {keys[-2]} as a whole: --set '{'.'.join(keys[:-1])}={{...}}'" if chosen else ""
-        return f"{name}: unknown key; did you mean {near[0]!r}? (known here: {', '.join(known)}{other})"
+        hint = f"; did you mean {near[0]!r}? (known here: {', '.join(known)}{other})" if near else ""
+        return f"{name}: unknown key{hint}"
     if item["type"] == "missing":
         return f"{name}: is required and not given"
     if item["input"] is None and item["type"] in ("model_type", "model_attributes_type", "dict_type"):

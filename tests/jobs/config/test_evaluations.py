@@ -45,6 +45,12 @@ def test_what_can_never_work_is_said_before_the_pretraining(values: dict[str, An
         check({**BASE, **values}, "test")
 
 
+def test_a_misspelt_key_in_a_list_is_not_told_to_be_set_where_set_does_not_reach() -> None:
+    with pytest.raises(ConfigError) as fault:
+        check({**BASE, "evaluations": [{"task": "parts", "epoch": 3}]}, "test")
+    assert "--set" not in str(fault.value) and "known here" in str(fault.value)
+
+
 def test_settings_from_the_command_line_are_read_as_in_a_config() -> None:
     assert parse_value("lr=1e-3", "1e-3") == pytest.approx(1e-3)
     with pytest.raises(ConfigError, match="unknown key; did you mean 'lr'"):
