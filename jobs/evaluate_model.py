@@ -32,7 +32,8 @@ from jobs.scoring import Judge, log_outcome
 SVM = "svm"
 OPTIONS = ("task", "data", "points")  # fields of a task's section that the command gives otherwise
 # By the task's name.
-JUDGES: dict[str, Judge] = {"fewshot": fewshot.judge, "finetune": supervised.judge_here, "parts": supervised.judge_here}
+SUPERVISED = ("finetune", "parts", "scenes")
+JUDGES: dict[str, Judge] = {"fewshot": fewshot.judge, **dict.fromkeys(SUPERVISED, supervised.judge_here)}
 
 Say = Callable[[str], None]
 
@@ -58,7 +59,7 @@ def main() -> None:
 
     try:
         settings = _settings(args.task, args.set)
-        if args.seed and args.task in ("finetune", "parts"):
+        if args.seed and args.task in SUPERVISED:
             raise ValueError(f"--seed is of the random weights beside; {args.task} has one seed for all its draws: --set seed={args.seed}")
         client = MlflowClient()
         judged = find_judged(client, args.model, backbone=args.backbone, variant=args.variant, k=args.k)

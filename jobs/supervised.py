@@ -1,4 +1,4 @@
-"""The supervised evaluations (fine-tuning, part segmentation): trainings from the judged encoder and from random weights.
+"""The supervised evaluations (fine-tuning, part and semantic segmentation): trainings from the judged encoder and from random weights.
 
 As a stage of a pipeline they train with Ray Train on the cluster's workers; from the command line in this process.
 """
@@ -18,6 +18,7 @@ import ray.train
 import ray.train.torch
 import torch
 from mlflow import MlflowClient
+from numpy.typing import NDArray
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig
 from ray.train.collective import broadcast_from_rank_zero
 from safetensors.torch import load_file, save_file
@@ -26,14 +27,17 @@ from jobs.config import Pipeline, check_evaluation
 from jobs.config.evaluations import Tuning
 from jobs.config.sections import Backbone
 from jobs.data.format import read_manifest
-from jobs.data.loading import check_stored, evaluable_splits
+from jobs.data.loading import check_enough, check_stored
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation.outcome import Outcome
+from jobs.evaluation.scenes import rooms_of
 from jobs.finetuning.heads import check_per_point
 from jobs.finetuning.labelled import nested_fraction
-from jobs.finetuning.outcome import SIDES, Shown, Trained, outcome_of
-from jobs.finetuning.tasks import Task, task_of
-from jobs.finetuning.training import Start, Supervised, tune
+from jobs.finetuning.outcome import Shown, Trained, outcome_of
+from jobs.finetuning.plan import Training, plan, splits_of
+from jobs.finetuning.scenes import room_mious
+from jobs.finetuning.tasks import Task, nine_channels, task_of
+from jobs.finetuning.training import Start, Supervised, Tuned, tune
 from jobs.judged import Judged
 from jobs.models.tables import build_backbone
 from jobs.pretraining.allocator import keep_freed_memory
@@ -44,8 +48,8 @@ from jobs.scoring import evaluation_stage
 from jobs.tracking import MetricLog, Stage
 from jobs.training.loop import Outside
 
-RESULT, ROWS, WEIGHTS, STOPPED = "result.json", "test_rows.npy", "weights.safetensors", "stopped.txt"
-SHOWN = 6  # shapes in the gallery: the worst, the best, and some between
+RESULT, ROWS, ROOMS, WEIGHTS, STOPPED = "result.json", "test_rows.npy", "test_rooms.npy", "weights.safetensors", "stopped.txt"
+SHOWN, SHOWN_ROOMS = 6, 2  # in the pictures: the worst, the best, and some between
 
 
 def supervised_stage(stage: Stage) -> None:
@@ -68,86 +72,118 @@ def supervised_stage(stage: Stage) -> None:
             "tracking_uri": stage.client.tracking_uri,
             "stage": stage.name,
         }
-        for side, fraction in plan(settings):
-            say(f"{side}, {100 * fraction:g}% of the labels: {settings.epochs} epochs at most")
-            _fit(stage.config, {**shared, "side": side, "fraction": fraction}, place)
-        splits = evaluable_splits(folder)
-        found = {key: _read(place / _name(*key)) for key in plan(settings)}
-        return outcome_of(settings, found, splits, task_of(settings, read_manifest(folder)).selects)
+        for training in plan(settings):
+            say(f"{training.said}: {settings.epochs} epochs at most")
+            _fit(stage.config, {**shared, "training": list(training)}, place)
+        found = {training: _read(place / training.name) for training in plan(settings)}
+        return outcome_of(settings, found, folder, task_of(settings, read_manifest(folder)).selects)
 
     evaluation_stage(stage, judge)
 
 
 def judge_here(judged: Judged, folder: Path, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
     """The same in this process, one training after another."""
-    task, splits = checked(judged, folder, settings, points)
-    found: dict[tuple[str, float], Trained] = {}
+    task = checked(judged, folder, settings, points)
+    found: dict[Training, Trained] = {}
     with tempfile.TemporaryDirectory() as place:
-        for side, fraction in plan(settings):
-            start = Start(judged.backbone, judged.weights if side == "trained" else None, fraction)
+        for training in plan(settings):
+            start = Start(judged.backbone, judged.weights if training.side == "trained" else None, training.fraction)
             curve: list[tuple[int, float]] = []
 
             def report(metrics: dict[str, Any], write: Callable[[Path], None], validated: bool, curve: Any = curve) -> None:
                 curve.append((metrics["epoch"], metrics[f"val/{task.selects}"]))
 
-            def told(line: str, side: str = side) -> None:
-                say(f"{side}: {line}")
+            def told(line: str, name: str = training.said) -> None:
+                say(f"{name}: {line}")
 
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             outside = Outside(report=report, log=lambda rows: None, say=told)
-            run_folder = Path(place) / _name(side, fraction)
-            tuned, course = tune(task, start, settings, splits, points, Ranks(0, 1, device), outside, run_folder, None)
-            found[side, fraction] = Trained(tuned.facts(), tuned.test_rows, curve, shown(course, tuned.test_rows))
-            say(f"{side}, {100 * fraction:g}% of the labels: {_said(tuned.facts())}")
-    return outcome_of(settings, found, splits, task.selects)
+            splits = splits_of(folder, settings, training.area)
+            tuned, course = tune(task, start, settings, splits, points, Ranks(0, 1, device), outside, Path(place) / training.name, None)
+            found[training] = _kept(tuned, course, curve)
+            say(f"{training.said}: {_said(tuned.facts())}")
+    return outcome_of(settings, found, folder, task.selects)
 
 
-def plan(settings: Any) -> list[tuple[str, float]]:
-    """(encoder, fraction of the labels) of every training."""
-    fractions = settings.fractions if settings.task == "finetune" else (1.0,)
-    return [(side, fraction) for fraction in fractions for side in SIDES]
-
-
-def checked(judged: Judged, folder: Path, settings: Any, points: int, ranks: int = 1) -> tuple[Task, dict[str, PreparedDataset]]:
-    """Task and splits. ValueError, before anything is trained, when the dataset or the encoder cannot serve."""
+def checked(judged: Judged, folder: Path, settings: Any, points: int, ranks: int = 1) -> Task:
+    """The task. ValueError, before anything is trained, when the dataset or the encoder cannot serve."""
     check_shards(folder)
-    manifest = check_stored(folder, points, "points")
-    splits, task = evaluable_splits(folder), task_of(settings, manifest)
+    manifest = check_enough(folder, points, "points") if settings.task == "scenes" else check_stored(folder, points, "points")
+    task = task_of(settings, manifest)
+    if settings.task != "finetune":
+        check_serves(settings, judged.backbone, points)
+    for training in plan(settings):
+        if training.side == "trained":  # from random weights on the same
+            check_splits(splits_of(folder, settings, training.area), folder, settings, training, ranks)
+    return task
+
+
+def check_serves(settings: Any, backbone: Backbone, points: int) -> None:
+    """ValueError for an encoder that has no features of single points, or cannot take the task's channels or so few points."""
+    encoder = build_backbone(backbone.name, backbone.k)
+    check_per_point(encoder, backbone.name)
+    if settings.task == "scenes" and settings.channels == 9:
+        nine_channels(encoder, backbone.name)
+
+
+def check_splits(splits: dict[str, PreparedDataset], folder: Path, settings: Any, training: Training, ranks: int) -> None:
+    """ValueError when a training has nothing to learn from or is judged on what it never saw."""
+    items, label, labels = ("blocks", "class", _classes) if settings.task == "scenes" else ("shapes", "category", _categories)
+    held = f" where Area_{training.area} is held out" if training.area else ""
     for split in ("train", "val"):
         if split not in splits:
-            raise ValueError(f"{folder} holds no shape in {split}, which {settings.task} needs: prepare it with more shapes")
-    taught = {splits["train"].categories[label] for label in np.unique(splits["train"].labels)}
+            raise ValueError(f"{folder} holds none of the {items} in {split}{held}, which {settings.task} needs: prepare it with more")
+    taught = labels(splits["train"])
     for split in ("val", "test"):
-        asked = {splits[split].categories[label] for label in np.unique(splits[split].labels)} if split in splits else set()
+        asked = labels(splits[split]) if split in splits else set()
         if asked - taught:
-            raise ValueError(f"{folder} has shapes of {', '.join(sorted(asked - taught)[:5])} in {split} and none in train")
-    for _, fraction in plan(settings):
-        labelled = len(nested_fraction(splits["train"], fraction, settings.seed))
-        if min(settings.batch, labelled) < ranks:
-            raise ValueError(
-                f"{settings.task} with {100 * fraction:g}% of the labels has {labelled} shapes in batches of {settings.batch}: "
-                f"fewer than the {ranks} workers; lower cluster.workers"
-            )
-    if settings.task == "finetune" and len(taught) < 2:
-        raise ValueError(f"{folder} holds shapes of one category in train: a classifier needs two")
-    if settings.task == "parts":
-        check_per_point(build_backbone(judged.backbone.name, judged.backbone.k), judged.backbone.name)
-    return task, splits
+            raise ValueError(f"{folder} has {items} with {', '.join(sorted(asked - taught)[:5])} in {split} and none in train{held}")
+    labelled = len(nested_fraction(splits["train"], training.fraction, settings.seed))
+    if min(settings.batch, labelled) < ranks:
+        raise ValueError(
+            f"{settings.task} with {100 * training.fraction:g}% of the labels has {labelled} {items} in batches of {settings.batch}: "
+            f"fewer than the {ranks} workers; lower cluster.workers"
+        )
+    if len(taught) < 2 and settings.task != "parts":
+        raise ValueError(f"{folder} holds {items} of one {label} in train: {settings.task} needs two")
 
 
-def shown(course: Supervised, rows: np.ndarray | None) -> tuple[Shown, ...]:
-    """Shapes for the gallery, by their IoU from worst to best; none where the task has no parts or there is no test split."""
-    if rows is None or course.settings.task != "parts":  # type: ignore[attr-defined]
+def _categories(dataset: PreparedDataset) -> set[str]:
+    return {dataset.categories[label] for label in np.unique(dataset.labels)}
+
+
+def _classes(dataset: PreparedDataset) -> set[str]:
+    names, present = dataset.manifest["part_names"], np.zeros(len(dataset.manifest["part_names"]), bool)
+    for row in range(len(dataset)):
+        present[np.asarray(dataset.parts(row))] = True
+    return {name for name, there in zip(names, present, strict=True) if there}
+
+
+def _kept(tuned: Tuned, course: Supervised, curve: list[tuple[int, float]]) -> Trained:
+    return Trained(tuned.facts(), tuned.test_rows, curve, shown(course, tuned), tuned.rooms)
+
+
+def shown(course: Supervised, tuned: Tuned) -> tuple[Shown, ...]:
+    """What there is to look at, from the worst to the best IoU: shapes with parts, or whole rooms."""
+    dataset = course.splits.get("test")
+    if dataset is None or tuned.test_rows is None or course.settings.task == "finetune":  # type: ignore[attr-defined]
         return ()
-    order = np.argsort(rows[:, 0], kind="stable")
-    places = np.unique(np.linspace(0, len(order) - 1, SHOWN).round().astype(int))
-    dataset = course.splits["test"]
-    return tuple((dataset.ids[row], *course.predict("test", int(row)), float(rows[row, 0])) for row in order[places])
+    if tuned.rooms is None:
+        ious = tuned.test_rows[:, 0]
+        return tuple((dataset.ids[row], *course.predict("test", row), float(ious[row])) for row in _spread(ious, SHOWN))
+    names, mious = list(rooms_of(dataset.ids)), room_mious([tuned.rooms])
+    return tuple((names[row], *course.room("test", names[row]), float(mious[row])) for row in _spread(mious, SHOWN_ROOMS))
+
+
+def _spread(values: NDArray[np.float64], count: int) -> list[int]:
+    """Rows of the smallest value, the largest, and some between, in that order."""
+    order = np.argsort(values, kind="stable")
+    return [int(order[place]) for place in np.unique(np.linspace(0, len(order) - 1, count).round().astype(int))]
 
 
 def _fit(config: Pipeline, shared: dict[str, Any], place: Path) -> None:
     """One training with Ray Train; a run of the same pipeline goes on from its newest whole checkpoint, and keeps what has ended."""
-    name = _name(shared["side"], shared["fraction"])
+    name = Training(*shared["training"]).name
     if (place / name / RESULT).exists():
         return
     (place / name / STOPPED).unlink(missing_ok=True)
@@ -178,22 +214,23 @@ def _rank(shared: dict[str, Any]) -> None:
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     torch.set_num_threads(config.cluster.threads_per_worker)
     keep_freed_memory()
-    side, fraction, folder = shared["side"], shared["fraction"], Path(shared["data"])
-    place = Path(shared["place"]) / _name(side, fraction)
-    task, splits = task_of(settings, read_manifest(folder)), evaluable_splits(folder)
+    training, folder = Training(*shared["training"]), Path(shared["data"])
+    place = Path(shared["place"]) / training.name
+    task, splits = task_of(settings, read_manifest(folder)), splits_of(folder, settings, training.area)
     backbone = Backbone.model_validate_json(shared["backbone"])
-    start = Start(backbone, load_file(Path(shared["place"]) / WEIGHTS) if side == "trained" else None, fraction)
+    weights = load_file(Path(shared["place"]) / WEIGHTS) if training.side == "trained" else None
+    start = Start(backbone, weights, training.fraction)
     latest = ray.train.get_checkpoint()
     chosen = usable(place, Path(latest.path) if latest else None)[0] if ranks.rank == 0 else None
     log = MetricLog(MlflowClient(shared["tracking_uri"]), shared["run_id"]) if ranks.rank == 0 else None
-    prefix = f"{side}_{100 * fraction:g}pct"
+    prefix = training.name.replace("-", "_")
 
     def logged(rows: list[tuple[int, dict[str, float]]]) -> None:
         if log is not None:
             log.log([(step, {f"{prefix}/{key}": value for key, value in metrics.items()}) for step, metrics in rows])
 
     def say(line: str) -> None:
-        print(f"{shared['stage']}: {side}: {line}", flush=True)
+        print(f"{shared['stage']}: {training.said}: {line}", flush=True)
 
     def report(metrics: dict[str, Any], write: Callable[[Path], None], validated: bool) -> None:
         if ranks.rank != 0:
@@ -222,12 +259,14 @@ def _rank(shared: dict[str, Any]) -> None:
         client = MlflowClient(shared["tracking_uri"])
         history = client.get_metric_history(shared["run_id"], f"{prefix}/val/{task.selects}")
         curve = sorted((point.step, point.value) for point in history)
-        _write(place, Trained(tuned.facts(), tuned.test_rows, curve, shown(course, tuned.test_rows)))
+        _write(place, _kept(tuned, course, curve))
 
 
 def _write(place: Path, trained: Trained) -> None:
     if trained.rows is not None:
         np.save(place / ROWS, trained.rows)
+    if trained.rooms is not None:
+        np.save(place / ROOMS, trained.rooms)
     for number, (name, points, truth, told, iou) in enumerate(trained.shown):
         np.savez(place / f"shown-{number}.npz", name=name, points=points, truth=truth, told=told, iou=iou)
     temporary = place / f".{RESULT}"
@@ -237,16 +276,12 @@ def _write(place: Path, trained: Trained) -> None:
 
 def _read(place: Path) -> Trained:
     values = json.loads((place / RESULT).read_text())
-    rows = np.load(place / ROWS) if (place / ROWS).exists() else None
+    rows, rooms = (np.load(place / file) if (place / file).exists() else None for file in (ROWS, ROOMS))
     shapes = []
     for path in sorted(place.glob("shown-*.npz")):
         with np.load(path) as one:
             shapes.append((str(one["name"]), one["points"], one["truth"], one["told"], float(one["iou"])))
-    return Trained(values["facts"], rows, [(int(epoch), float(score)) for epoch, score in values["curve"]], tuple(shapes))
-
-
-def _name(side: str, fraction: float) -> str:
-    return f"{side}-{100 * fraction:g}pct"
+    return Trained(values["facts"], rows, [(int(epoch), float(score)) for epoch, score in values["curve"]], tuple(shapes), rooms)
 
 
 def _said(facts: dict[str, Any]) -> str:

@@ -10,13 +10,14 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-TASKS = ("svm", "fewshot", "finetune", "parts")
+TASKS = ("svm", "fewshot", "finetune", "parts", "scenes")
 # What decides, a task: a score of the trained encoder on validation. Few-shot episodes come out of train and validation.
 DECIDES = {
     "svm": re.compile(r"val\.balanced_accuracy"),
     "fewshot": re.compile(r"\d+way_\d+shot_accuracy"),
     "finetune": re.compile(r"val_balanced_accuracy_[\d.]+pct"),
     "parts": re.compile(r"val_instance_miou"),
+    "scenes": re.compile(r"val_miou"),
 }
 FOUND = {"svm": {"c", "shapes", "epoch_selected_on"}}  # of a task: what is found under its protocol, and is no part of it
 SCORE = re.compile(r"(?P<task>[a-z]+)/(?P<dataset>[^/]+)/(?P<encoder>trained|random)\.(?P<metric>.+)")

@@ -107,6 +107,7 @@ class S3DIS(Rooms):
     source: Folder  # the folder that holds ply_data_all_*.h5 and room_filelist.txt, or Area_*/<room>/Annotations/*.txt
     points: Count = 4096  # points stored a block
 
+
 class SyntheticRooms(Rooms):
     """Made-up furnished rooms in the form of S3DIS, from the seed."""
 
@@ -114,6 +115,8 @@ class SyntheticRooms(Rooms):
     rooms: Annotated[int, Field(ge=12)] = 24  # how many, spread evenly over six areas, two at least in each
     points: Count = 1024  # points stored a block
 
+
+ROOMS = ("s3dis", "synthetic-rooms")  # kinds whose rows are blocks of rooms
 
 Data = Annotated[
     Prepared | Synthetic | SyntheticRooms | Meshes | ShapenetRender | ModelNet | ScanObjectNN | ShapeNetPart | S3DIS,

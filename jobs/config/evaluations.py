@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from jobs.config.base import Count, Fraction, NonNegative, Positive, Strict
+from jobs.config.base import Count, Fraction, NonNegative, Positive, Share, Strict
 from jobs.config.datasets import Data
 
 
@@ -82,4 +82,24 @@ class Parts(Tuning):
     augment: bool = False
 
 
-Evaluation = Annotated[Fewshot | Finetune | Parts, Field(discriminator="task")]
+class Scenes(Tuning):
+    """Semantic segmentation of rooms in blocks, as Wang et al. 2019 train DGCNN on S3DIS; whole areas are held out."""
+
+    task: Literal["scenes"]
+    # 3: the place in the block alone, as pretraining is published; 9: all numbers of S3DIS's blocks, for dgcnn_semseg, whose first layer's
+    # columns for colour and place in the room then start untrained
+    channels: Literal[3, 9] = 3
+    # held out one after another, each with trainings of its own (all six: six-fold); none: the dataset's own splits
+    areas: Annotated[tuple[Annotated[int, Field(ge=1, le=6)], ...], Field(strict=False)] = ()
+    val_share: Share = 0.1  # of each other area's rooms, where areas are named
+    epochs: Count = 100
+    augment: Literal[False] = False
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Scenes:
+        if len(set(self.areas)) < len(self.areas):
+            raise ValueError(f"areas {', '.join(map(str, self.areas))}: each once")
+        return self
+
+
+Evaluation = Annotated[Fewshot | Finetune | Parts | Scenes, Field(discriminator="task")]

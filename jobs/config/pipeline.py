@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from jobs.config.base import Strict
-from jobs.config.datasets import Data, Prepared
+from jobs.config.datasets import ROOMS, Data, Prepared
 from jobs.config.evaluations import Evaluate, Evaluation
 from jobs.config.sections import Backbone, Cluster, Pretrain, Tracking, Weighting
 from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
@@ -18,7 +18,6 @@ STAGES = ("prepare", "pretrain", "evaluate", "register")
 SWEEP_STAGES = ("prepare", "sweep")
 WITH_NEIGHBOURS = ("dgcnn", "dgcnn_partseg", "dgcnn_semseg", "rpc")  # backbones on a graph of k nearest neighbours
 WITH_PARTS = ("shapenetpart", "synthetic")  # kinds of datasets whose points have parts
-ROOMS = ("s3dis", "synthetic-rooms")
 RPC_POINTS = 256  # points that rpc groups as sharp, and as gentle
 
 
@@ -130,12 +129,17 @@ class Pipeline(Strict):
 
 def _check_evaluation(stage: str, one: Evaluation, backbone: Backbone, section: Data, points: int) -> None:
     """ValueError for what an evaluation can never do, said before hours of pretraining."""
-    if section.kind in ROOMS:
+    if one.task == "scenes":
+        if section.kind not in (*ROOMS, "prepared"):
+            raise ValueError(f"{stage}: {section.kind} holds shapes, not rooms: name {' or '.join(ROOMS)} as its data, or prepared ones")
+        if one.channels == 9 and backbone.name != "dgcnn_semseg":
+            raise ValueError(f"{stage}: channels 9 needs the backbone dgcnn_semseg, not {backbone.name}: set channels to 3")
+    elif section.kind in ROOMS:
         raise ValueError(f"{stage}: {section.kind} holds rooms, not shapes: name a dataset of shapes as its data")
     if one.task == "parts" and section.kind not in (*WITH_PARTS, "prepared"):
         raise ValueError(f"{stage}: {section.kind} has no parts: name {' or '.join(WITH_PARTS)} as its data, or prepared ones")
-    if one.task == "parts" and backbone.name == "rpc":
-        raise ValueError(f"{stage}: rpc has no features of single points, which part segmentation needs: choose another backbone")
+    if one.task in ("parts", "scenes") and backbone.name == "rpc":
+        raise ValueError(f"{stage}: rpc has no features of single points, which segmentation needs: choose another backbone")
     fewest = RPC_POINTS if backbone.name == "rpc" else backbone.k if backbone.name in WITH_NEIGHBOURS else 1
     if points < fewest:
         raise ValueError(f"{stage} takes {points} points a cloud, and {backbone.name} needs {fewest}: raise its points")

@@ -93,8 +93,13 @@ def check_places(folder: Path | str, manifest: dict[str, Any]) -> None:
 
 def check_stored(folder: Path | str, points: int, field: str) -> dict[str, Any]:
     """The manifest; ValueError when the dataset's points are not places alone, or a shape stores fewer than `points`."""
+    check_places(folder, read_manifest(Path(folder)))
+    return check_enough(folder, points, field)
+
+
+def check_enough(folder: Path | str, points: int, field: str) -> dict[str, Any]:
+    """The manifest; ValueError when a row stores fewer than `points` points."""
     manifest = read_manifest(Path(folder))
-    check_places(folder, manifest)
     stored = int(manifest["points"])
     if points > stored:
         raise ValueError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ class PreparedDataset:
                     f"{self.folder / MANIFEST} says {stored} points a shape, but {column} of {file} holds {width} numbers a row, "
                     f"not {expected}: the manifest was edited or is another dataset's; remove the folder and prepare it again"
                 )
+
+    def only(self, rows: Sequence[int] | NDArray[np.int64]) -> PreparedDataset:
+        """The same dataset with some of its shapes, in the order of `rows`."""
+        some = copy.copy(self)
+        some.ids, some.contents, some.splits = ([values[row] for row in rows] for values in (self.ids, self.contents, self.splits))
+        some.labels, some._at = self.labels[np.asarray(rows, np.int64)], [self._at[row] for row in rows]
+        return some
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the maps: another process opens its own."""

@@ -14,6 +14,7 @@ CLASSES = (
     "ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase", "board", "clutter",
 )  # fmt: skip  # Armeni et al. 2016, in the order of the release's labels
 CHANNELS = 9  # place in the block (x, y from its middle, z from the floor), red, green, blue of 1, place in the room of 1; metres, z up
+IN_ROOM = slice(6, 9)  # channels of the place in the room
 SIDE = 1.0  # metres of a block
 FEWEST = 100  # points of a block; one of fewer is left out, as in the release
 

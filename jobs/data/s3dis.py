@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -69,9 +69,13 @@ def split_of(area: str, room: str, cfg: S3DIS | SyntheticRooms, rooms: dict[str,
     """Whole rooms alone: those of the held-out area are test, the first of each other area by salted hash validation."""
     if area == f"Area_{cfg.test_area}":
         return "test"
-    ordered = sorted(rooms[area], key=lambda name: hashlib.sha256(f"{SALT}/{area}/{name}".encode()).hexdigest())
-    held = max(int(cfg.val_share * len(ordered) + 1e-9), 1 if len(ordered) >= 2 else 0)
-    return "val" if room in ordered[:held] else "train"
+    return "val" if room in validation_rooms(area, rooms[area], cfg.val_share) else "train"
+
+
+def validation_rooms(area: str, rooms: Sequence[str], share: float) -> list[str]:
+    """The first `share` of an area's rooms by salted hash, one at least of two or more."""
+    ordered = sorted(rooms, key=lambda name: hashlib.sha256(f"{SALT}/{area}/{name}".encode()).hexdigest())
+    return ordered[: max(int(share * len(ordered) + 1e-9), 1 if len(ordered) >= 2 else 0)]
 
 
 def _released(cfg: S3DIS, files: list[Path]) -> Iterator[Item]:

@@ -11,8 +11,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
-def confusion(path: Path, matrix: np.ndarray, categories: Sequence[str], title: str) -> None:
-    """Row-normalised confusion matrix [categories, categories] (rows: truth) as a PNG, counts in the cells where they fit."""
+def confusion(path: Path, matrix: np.ndarray, categories: Sequence[str], title: str, of: str = "shapes") -> None:
+    """Row-normalised confusion matrix [categories, categories] (rows: truth) as a PNG; cells have counts of shapes, percents of points."""
     counts = matrix.sum(axis=1, keepdims=True)
     share = matrix / np.maximum(counts, 1)
     side = max(5.0, 0.42 * len(categories) + 2.5)
@@ -21,13 +21,14 @@ def confusion(path: Path, matrix: np.ndarray, categories: Sequence[str], title: 
     axes.set_xticks(range(len(categories)), categories, rotation=60, ha="right", fontsize=8)
     axes.set_yticks(range(len(categories)), [f"{name} ({int(n)})" for name, n in zip(categories, counts[:, 0], strict=True)], fontsize=8)
     axes.set_xlabel("predicted")
-    axes.set_ylabel("truth (test shapes)")
+    axes.set_ylabel(f"truth (test {of})")
     axes.set_title(title, fontsize=10)
     if len(categories) <= 25:
         for row, column in np.argwhere(matrix > 0):
             tone = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=7, color=tone)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the category's shapes")
+            told = f"{int(matrix[row, column])}" if of == "shapes" else f"{100 * share[row, column]:.0f}"
+            axes.text(column, row, told, ha="center", va="center", fontsize=7, color=tone)
+    figure.colorbar(image, ax=axes, shrink=0.7, label=f"share of the class's {of}")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -81,5 +82,33 @@ def gallery(path: Path, shown: Sequence[tuple[str, np.ndarray, np.ndarray, np.nd
             axes.scatter(across[order], up[order], c=colours, cmap="tab10", vmin=0, vmax=max(9, len(parts) - 1), s=3, linewidths=0)
             axes.set_aspect("equal")
             axes.set_title(title, fontsize=7)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def rooms(path: Path, shown: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray, float]], classes: Sequence[str]) -> None:
+    """Rooms with their true classes beside the predicted ones, from above and from the side, ceilings left out: (name, points [R, 3] in
+    metres z up, truth [R], prediction [R], mIoU) each, as a PNG."""
+    palette = matplotlib.colormaps["tab20"]
+    figure, grid = plt.subplots(len(shown), 4, figsize=(12, 3.1 * len(shown) + 0.6), squeeze=False, layout="constrained")
+    present = np.unique(np.concatenate([np.concatenate(one[2:4]) for one in shown]))
+    for cells, (name, points, truth, told, iou) in zip(grid, shown, strict=True):
+        open_above = np.flatnonzero(truth != classes.index("ceiling")) if "ceiling" in classes else np.arange(len(truth))
+        x, y, z = points[open_above].T
+        across, depth = 0.87 * x + 0.5 * y, 0.87 * y - 0.5 * x
+        side = (across, 0.82 * z + 0.57 * depth, 0.82 * depth - 0.57 * z)
+        for axes, (title, values), (right, up, away) in zip(
+            cells,
+            ((f"{name}: truth", truth), (f"prediction, mIoU {iou:.2f}", told)) * 2,
+            ((x, y, -z), (x, y, -z), side, side),
+            strict=True,
+        ):
+            order = np.argsort(-away)  # what is nearest to the eye comes last
+            axes.scatter(right[order], up[order], c=palette(values[open_above][order]), s=3, linewidths=0)
+            axes.set_aspect("equal")
+            axes.set_axis_off()
+            axes.set_title(title, fontsize=8)
+    marks = [plt.Line2D([], [], marker="o", linestyle="", color=palette(int(row)), label=classes[row]) for row in present]
+    figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 7), fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -52,6 +52,32 @@ class PartSegmenter(nn.Module):
         return scores_BNP
 
 
+class SceneSegmenter(nn.Module):
+    """An encoder with per-point features and the scene head of Wang et al. 2019: shared layers of 512 and 256 on [pooled ; local]."""
+
+    def __init__(self, encoder: nn.Module, classes: int, channels: int) -> None:
+        super().__init__()
+        self.encoder, self.channels = encoder, channels
+        pooled, local = int(encoder.feature_dim), int(encoder.local_dim)  # type: ignore[arg-type]
+        self.conv7 = nn.Sequential(nn.Conv1d(pooled + local, 512, 1, bias=False), BatchNorm(512))
+        self.conv8 = nn.Sequential(nn.Conv1d(512, 256, 1, bias=False), BatchNorm(256))
+        self.dp1 = Dropout(DROPPED)
+        self.conv9 = nn.Conv1d(256, classes, 1, bias=False)
+
+    def forward(self, points_BNC: Tensor, labels_B: Tensor) -> Tensor:
+        """[B, N, 3 or 9] -> scores_BNK of each point's class; `labels_B`, the area, is not looked at."""
+        clouds, points = points_BNC.shape[:2]
+        feat_BD, local_BNE = self.encoder.per_point(points_BNC[:, :, : self.channels])  # type: ignore[operator]
+        (first, first_norm), (second, second_norm) = self.conv7, self.conv8
+        assert isinstance(first, nn.Conv1d) and isinstance(second, nn.Conv1d)
+        pooled_weight, local_weight = first.weight[:, :, 0].split([feat_BD.shape[1], local_BNE.shape[2]], 1)
+        # What all points of a block share is multiplied once.
+        y_BNF = F.linear(local_BNE, local_weight) + F.linear(feat_BD, pooled_weight)[:, None]
+        x_MF = F.leaky_relu(first_norm(y_BNF.flatten(0, 1)), SLOPE)
+        x_MF = self.dp1(F.leaky_relu(second_norm(F.linear(x_MF, second.weight[:, :, 0])), SLOPE))
+        return F.linear(x_MF, self.conv9.weight[:, :, 0]).view(clouds, points, -1)
+
+
 def smoothed(scores_RK: Tensor, truth_R: Tensor, smoothing: float) -> Tensor:
     """Sum over rows of the cross-entropy with the truth at 1 - smoothing and every other class at smoothing / (K - 1), as published."""
     classes = scores_RK.shape[1]

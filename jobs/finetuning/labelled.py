@@ -22,7 +22,7 @@ class Labelled:
     """This rank's rows of one global batch, or of an evaluation."""
 
     rows_B: NDArray[np.int64]  # of the dataset
-    points_BNC: Tensor  # float32, in the unit ball before augmentation
+    points_BNC: Tensor  # float32, shapes in the unit ball before augmentation, blocks of rooms as they are
     labels_B: Tensor  # int64 categories
     parts_BN: Tensor | None  # int64, where the dataset has parts
     before: int  # rows of the global batch that lower ranks have
@@ -54,7 +54,7 @@ def training_batches(
             rng = sample_generator(seed, epoch, dataset.ids[row], "labelled")
             cloud = dataset.points(row)
             kept = subset(rng, len(cloud), points) if points < len(cloud) else rng.permutation(len(cloud))
-            view = normalise(torch.from_numpy(cloud[kept])[None])[0].numpy()
+            view = _placed(dataset, cloud[kept])
             if augment:
                 view = view * rng.uniform(*SCALE, 3).astype(np.float32) + rng.uniform(-SHIFT, SHIFT, 3).astype(np.float32)
             clouds.append(view)
@@ -75,7 +75,7 @@ def evaluation_batch(dataset: PreparedDataset, rows: Sequence[int] | NDArray[np.
     for row in rows:
         cloud = dataset.points(row)
         kept = subset(generator("evaluation", dataset.ids[row]), len(cloud), points)
-        clouds.append(normalise(torch.from_numpy(cloud[kept])[None])[0].numpy())
+        clouds.append(_placed(dataset, cloud[kept]))
         parts.append(_parts(dataset, row, kept))
     return _batch(dataset, np.asarray(rows), clouds, parts, 0, len(rows))
 
@@ -88,6 +88,14 @@ def nested_fraction(dataset: PreparedDataset, fraction: float, seed: int) -> NDA
         order = generator("fraction", seed, dataset.categories[label]).permutation(len(rows))
         chosen.append(rows[order[: max(1, round(fraction * len(rows)))]])
     return np.sort(np.concatenate(chosen))
+
+
+def _placed(dataset: PreparedDataset, cloud: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A shape in the unit ball; a block of a room as it is."""
+    if dataset.manifest["channels"] > 3:
+        return cloud
+    placed: NDArray[np.float32] = normalise(torch.from_numpy(cloud)[None])[0].numpy()
+    return placed
 
 
 def _parts(dataset: PreparedDataset, row: int, kept: NDArray[np.int64]) -> NDArray[np.int16] | None:

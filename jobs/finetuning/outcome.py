@@ -14,64 +14,80 @@ from jobs.evaluation import pictures
 from jobs.evaluation.iou import per_category
 from jobs.evaluation.outcome import Outcome
 from jobs.evaluation.paired import differences
+from jobs.finetuning import scenes
+from jobs.finetuning.plan import SIDES, Training, splits_of
 
 LEVEL = 0.95
-SIDES = ("trained", "random")
 Shown = tuple[str, NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], float]  # id, points, true and predicted parts, IoU
+RULES = {"parts": "parts of the shape's category alone; a part in neither truth nor prediction counts 1", "scenes": scenes.RULE}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One training: its facts (training.Tuned.facts), the test rows that its task keeps, its validation by epochs, shapes to look at."""
+    """One training: its facts (training.Tuned.facts), the test rows that its task keeps, its validation by epochs, what is to look at."""
 
     facts: dict[str, Any]
     rows: NDArray[np.float64] | None
     curve: list[tuple[int, float]]
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[Shown, ...] = ()  # shapes, or whole rooms
+    rooms: NDArray[np.float64] | None = None  # training.Tuned.rooms
 
 
-def outcome_of(
-    settings: Any, found: Mapping[tuple[str, float], Trained], splits: Mapping[str, PreparedDataset], selects: str
-) -> Outcome:
-    """`found`: (encoder, fraction of the labels) -> training."""
-    fractions = sorted({fraction for _, fraction in found})
+def outcome_of(settings: Any, found: Mapping[Training, Trained], folder: Path, selects: str) -> Outcome:
+    """Of every training of the plan on the prepared dataset in `folder`."""
+    curves = {key.said: one.curve for key, one in found.items()}
+    listed: dict[str, Any] = {"trainings": {key.said: one.facts for key, one in found.items()}}
+    drawn: dict[str, Callable[[Path], None]] = {"learning_curves": lambda path: pictures.learning_curves(path, curves, selects)}
+    make = _scenes if settings.task == "scenes" else _shapes
+    metrics, headline, gains = make(settings, found, folder, listed, drawn)
+    return Outcome(settings.task, metrics, headline, _protocol(settings, selects), gains, listed, drawn)
+
+
+Numbers = tuple[dict[str, dict[str, float]], tuple[str, ...], dict[str, dict[str, float]]]  # metrics, headline, gains
+
+
+def _shapes(
+    settings: Any, found: Mapping[Training, Trained], folder: Path, listed: dict[str, Any], drawn: dict[str, Callable[[Path], None]]
+) -> Numbers:
+    """Classification and part segmentation, a test row a shape."""
+    fractions = sorted({key.fraction for key in found})
     metrics: dict[str, dict[str, float]] = {side: {} for side in SIDES}
     gains: dict[str, dict[str, float]] = {}
-    for (side, fraction), one in found.items():
+    for key, one in found.items():
         for part in ("val", "test"):
             for metric, value in (one.facts[part] or {}).items():
-                metrics[side][_named(metric, fraction, settings, "val_" if part == "val" else "")] = value
-    test = splits.get("test")
+                metrics[key.side][_named(metric, key.fraction, settings, "val_" if part == "val" else "")] = value
+    test = splits_of(folder, settings, None).get("test")
     for fraction in fractions:
-        kept = {side: found[side, fraction].rows for side in SIDES}
+        kept = {side: found[Training(side, fraction)].rows for side in SIDES}
         if test is not None and all(rows is not None for rows in kept.values()):
             values = {side: _of_shape(settings, rows, test) for side, rows in kept.items()}  # type: ignore[arg-type]
             gains[_named(_of_shapes(settings), fraction, settings, "")] = _gain(values)
-    listed: dict[str, Any] = {"trainings": {f"{side} {fraction:g}": one.facts for (side, fraction), one in found.items()}}
-    drawn: dict[str, Callable[[Path], None]] = {
-        "learning_curves": lambda path: pictures.learning_curves(
-            path, {f"{side}, {100 * fraction:g}% of the labels": one.curve for (side, fraction), one in found.items()}, selects
-        )
-    }
     if test is not None and settings.task == "parts":
-        ious = {side: found[side, 1.0].rows[:, 0] for side in SIDES}  # type: ignore[index]
+        ious = {side: found[Training(side)].rows[:, 0] for side in SIDES}  # type: ignore[index]
         listed["per_category"] = per_category(ious, test.labels, test.categories)
-        shown = found["trained", 1.0].shown
+        shown = found[Training("trained")].shown
         if shown:
             drawn["gallery"] = lambda path: pictures.gallery(path, shown)
     if len(fractions) > 1:
         name = "balanced_accuracy"
         points = {side: [(f, metrics[side].get(_named(name, f, settings, ""), np.nan)) for f in fractions] for side in SIDES}
         drawn["label_fractions"] = lambda path: pictures.label_fractions(path, points, name)
-    return Outcome(
-        task=settings.task,
-        metrics=metrics,
-        headline=tuple(_named(_of_shapes(settings), fraction, settings, "") for fraction in fractions),
-        gains=gains,
-        protocol=_protocol(settings, selects),
-        listed=listed,
-        pictures=drawn,
-    )
+    return metrics, tuple(_named(_of_shapes(settings), fraction, settings, "") for fraction in fractions), gains
+
+
+def _scenes(
+    settings: Any, found: Mapping[Training, Trained], folder: Path, listed: dict[str, Any], drawn: dict[str, Callable[[Path], None]]
+) -> Numbers:
+    """Semantic segmentation, a test row a block, and whole rooms by votes."""
+    metrics = scenes.scene_metrics(found)
+    if any(one.rooms is None for one in found.values()):
+        return metrics, ("val_miou",), {}
+    classes = PreparedDataset(folder, None).manifest["part_names"]
+    listed["per_class"] = scenes.per_class(found, classes)
+    drawn |= scenes.drawn(found, classes)
+    rooms = {side: scenes.room_mious([one.rooms for key, one in found.items() if key.side == side]) for side in SIDES}  # type: ignore[misc]
+    return metrics, ("miou", "voted_miou"), {"voted_miou_of_a_room": _gain(rooms)} if len(rooms["random"]) > 1 else {}
 
 
 def _of_shapes(settings: Any) -> str:
@@ -95,5 +111,5 @@ def _named(metric: str, fraction: float, settings: Any, prefix: str) -> str:
 
 def _protocol(settings: Any, selects: str) -> dict[str, Any]:
     chosen = f"the epoch of the best {selects} on validation; its weights judged on test once"
-    rule = {"parts": "parts of the shape's category alone; a part in neither truth nor prediction counts 1"}.get(settings.task)
+    rule = RULES.get(settings.task)
     return {**settings.model_dump(mode="json", exclude={"task", "data", "points"}), "chosen_by": chosen, **({"rule": rule} if rule else {})}

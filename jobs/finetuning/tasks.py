@@ -9,11 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jobs.config.datasets import ROOMS
 from jobs.data.part_table import category_of
 from jobs.data.prepared import PreparedDataset
+from jobs.data.rooms import CHANNELS
 from jobs.evaluation.iou import part_scores, shape_iou
-from jobs.finetuning.heads import Classifier, PartSegmenter, check_per_point, smoothed
+from jobs.evaluation.scenes import confusion_of, scene_scores
+from jobs.finetuning.heads import Classifier, PartSegmenter, SceneSegmenter, check_per_point, smoothed
 from jobs.finetuning.labelled import Labelled
+from jobs.models.dgcnn_semseg import DGCNNSemSeg, widen_to_nine_channels
 
 
 class Task(Protocol):
@@ -102,10 +106,59 @@ class PartSegmentation:
         return part_scores(rows_RM[:, 0].tolist(), rows_RM[:, 1].tolist(), dataset.labels)
 
 
+class SceneSegmentation:
+    """The class of every point of a block of a room; kept of a block: its confusion matrix, K x K counts, rows the truth."""
+
+    selects = "miou"
+
+    def __init__(self, classes: Sequence[str], channels: int, smoothing: float) -> None:
+        self.classes, self.channels, self.smoothing = list(classes), channels, smoothing
+        self.kept = len(self.classes) ** 2
+
+    def model(self, encoder: nn.Module, name: str) -> nn.Module:
+        check_per_point(encoder, name)
+        return SceneSegmenter(encoder if self.channels == 3 else nine_channels(encoder, name), len(self.classes), self.channels)
+
+    def loss(self, scores: Tensor, batch: Labelled) -> Tensor:
+        assert batch.parts_BN is not None
+        truth = batch.parts_BN.to(scores.device)
+        return smoothed(scores.flatten(0, 1), truth.flatten(), self.smoothing) / (batch.whole * truth.shape[1])
+
+    def predicted(self, scores: Tensor, batch: Labelled) -> NDArray[np.int64]:
+        """classes_BN."""
+        found: NDArray[np.int64] = scores.argmax(2).cpu().numpy()
+        return found
+
+    def judged(self, scores: Tensor, batch: Labelled) -> Tensor:
+        assert batch.parts_BN is not None
+        told, truth = self.predicted(scores, batch), batch.parts_BN.numpy()
+        rows = [confusion_of(one, true, len(self.classes)).ravel() for one, true in zip(told, truth, strict=True)]
+        return torch.from_numpy(np.array(rows, np.float64).reshape(-1, self.kept))
+
+    def scores(self, rows_RM: NDArray[np.float64], dataset: PreparedDataset) -> dict[str, float]:
+        return scene_scores(rows_RM.sum(0).reshape(len(self.classes), len(self.classes)))
+
+
+def nine_channels(encoder: nn.Module, name: str) -> DGCNNSemSeg:
+    """The 3-channel encoder with columns for colour and place in the room, fresh ones from the global generator.
+
+    ValueError for an encoder that cannot be widened.
+    """
+    if not isinstance(encoder, DGCNNSemSeg):
+        raise ValueError(f"channels 9 needs the backbone dgcnn_semseg, not {name}: set channels to 3")
+    wide = DGCNNSemSeg(encoder.k, channels=9)
+    wide.load_state_dict(widen_to_nine_channels(encoder.state_dict(), torch.default_generator))
+    return wide
+
+
 def task_of(settings: Any, manifest: dict[str, Any]) -> Task:
     """The task of a config's section on a dataset. ValueError when the dataset has not the labels that it needs."""
     if settings.task == "finetune":
         return Classification(manifest["categories"], settings.label_smoothing)
+    if settings.task == "scenes":
+        if manifest["channels"] != CHANNELS:
+            raise ValueError(f"{manifest['name']} holds no rooms: semantic segmentation needs a dataset of {' or '.join(ROOMS)}")
+        return SceneSegmentation(manifest["part_names"], settings.channels, settings.label_smoothing)
     if not manifest["part_names"]:
         raise ValueError(f"{manifest['name']} has no parts: part segmentation needs a dataset that has (shapenetpart, synthetic)")
     return PartSegmentation(manifest["categories"], manifest["part_names"], settings.label_smoothing)

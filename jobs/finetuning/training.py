@@ -17,9 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jobs.config.evaluations import Tuning
 from jobs.config.sections import Backbone
+from jobs.data.draws import share
 from jobs.data.prepared import PreparedDataset
+from jobs.data.rooms import IN_ROOM
+from jobs.evaluation.scenes import Votes, confusion_of, rooms_of
 from jobs.finetuning.labelled import Labelled, evaluation_batch, evaluation_batches, nested_fraction, training_batches
-from jobs.finetuning.tasks import PartSegmentation, Task
+from jobs.finetuning.tasks import PartSegmentation, SceneSegmentation, Task
 from jobs.models.dropout import Place, spread
 from jobs.models.tables import build_backbone
 from jobs.models.tf32 import allow_tf32
@@ -54,6 +57,7 @@ class Tuned:
     epochs: int  # trained
     shapes: int  # with labels
     test_rows: NDArray[np.float64] | None  # [shapes of test, M]: what the task keeps of each
+    rooms: NDArray[np.float64] | None = None  # [rooms of test, K * K]: their voted confusion matrices, where there are rooms
 
     def facts(self) -> dict[str, Any]:
         """Without the rows."""
@@ -188,6 +192,34 @@ class Supervised:
         whole: NDArray[np.float64] = self.ranks.sum(rows_RM.to(self.ranks.device)).cpu().numpy()
         return whole
 
+    def judge_rooms(self, split: str) -> NDArray[np.float64]:
+        """[rooms, K * K] of a split, in their order: each room's confusion matrix, a point counted once, by the votes of all looks."""
+        assert isinstance(self.task, SceneSegmentation)
+        rooms = list(rooms_of(self.splits[split].ids))
+        found_RM = torch.zeros(len(rooms), self.task.kept, dtype=torch.float64)
+        for number in share(np.arange(len(rooms)), self.ranks.rank, self.ranks.world):
+            _, truth, told = self.room(split, rooms[number])
+            found_RM[number] = torch.from_numpy(confusion_of(told, truth, len(self.task.classes)).ravel())
+        whole: NDArray[np.float64] = self.ranks.sum(found_RM.to(self.ranks.device)).cpu().numpy()
+        return whole
+
+    @torch.no_grad()
+    def room(self, split: str, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """(points [R, 3] in metres, z up, truth [R], prediction [R]) of one room, from the votes of its blocks."""
+        self.model.eval()
+        dataset, votes = self.splits[split], Votes()
+        size_3 = np.zeros(3, np.float32)
+        rows = rooms_of(dataset.ids)[name]
+        for start in range(0, len(rows), JUDGED_AT_ONCE):
+            batch = evaluation_batch(dataset, rows[start : start + JUDGED_AT_ONCE], self.points)
+            assert batch.parts_BN is not None
+            probabilities = self._scores(self.model, batch).softmax(2).cpu().numpy()
+            for points, probability, truth in zip(batch.points_BNC.numpy(), probabilities, batch.parts_BN.numpy(), strict=True):
+                votes.add(points[:, IN_ROOM], probability, truth)
+                size_3 = np.maximum(size_3, np.ptp(points[:, :3], axis=0) / np.maximum(np.ptp(points[:, IN_ROOM], axis=0), 1e-3))
+        places, truths, told = votes.counted()
+        return places * size_3, truths, told
+
     def _scores(self, model: nn.Module, batch: Labelled) -> torch.Tensor:
         device = self.ranks.device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.settings.precision == "bf16"):
@@ -219,6 +251,7 @@ def tune(
     run_course(course, course.pace, ranks, outside, resume_from)
     course.load_best()
     rows = course.judge("test") if "test" in splits else None
+    rooms = course.judge_rooms("test") if rows is not None and isinstance(task, SceneSegmentation) else None
     test = None if rows is None else task.scores(rows, splits["test"])
     best = course.best
-    return Tuned(best["val"], test, best["epoch"], course.epochs, len(course.chosen), rows), course
+    return Tuned(best["val"], test, best["epoch"], course.epochs, len(course.chosen), rows, rooms), course

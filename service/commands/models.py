@@ -10,7 +10,7 @@ from service.commands.embed import tracking_environment
 from service.commands.module import run_module
 from service.commands.options import AsJson, State
 
-TASKS = ("svm", "fewshot", "finetune", "parts")
+TASKS = ("svm", "fewshot", "finetune", "parts", "scenes")
 
 
 def import_(
@@ -35,7 +35,7 @@ def evaluate(
         str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a checkpoint's folder or a published .pth file.")
     ],
     data: Annotated[Path, typer.Option(help="A prepared dataset.", metavar="DIR")],
-    task: Annotated[str, typer.Option(help="svm, fewshot, finetune or parts.")] = "svm",
+    task: Annotated[str, typer.Option(help="svm, fewshot, finetune, parts or scenes.")] = "svm",
     points: Annotated[
         int | None, typer.Option(help="Points a cloud that the encoder sees.", show_default="those it was judged on, else 1024", min=2)
     ] = None,
