@@ -9,25 +9,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from mlflow import MlflowClient
 
 from jobs import fewshot, supervised
 from jobs.config import check_evaluation, names, parse_value
-from jobs.config.evaluations import Evaluate
 from jobs.config.sections import Tracking
 from jobs.data.format import read_manifest
-from jobs.evaluate import compare, log_scores, per_class, probed, protocol
-from jobs.evaluation import pictures
 from jobs.judged import Judged, find_judged
-from jobs.models.tables import BACKBONES, build_backbone
-from jobs.register import score_tags
+from jobs.models.tables import BACKBONES
 from jobs.scoring import Judge, log_outcome
+from jobs.svm import judge_svm
 
 SVM = "svm"
 OPTIONS = ("task", "data", "points")  # fields of a task's section that the command gives otherwise
@@ -101,7 +96,7 @@ def evaluate_model(
 
     try:
         facts = (
-            _svm(client, judged, data, points, seed, say, begin)
+            {**judge_svm(client, judged, data, points, seed, say, begin, called=SVM), "model": _model_uri(judged)}
             if task == SVM
             else _other(client, judged, data, task, settings, points, seed, say, begin)
         )
@@ -113,34 +108,6 @@ def evaluate_model(
         raise
     client.set_terminated(run, "FINISHED")
     return {**facts, "run": run}
-
-
-def _svm(
-    client: MlflowClient, judged: Judged, data: Path, points: int, seed: int, say: Say, begin: Callable[[], str]
-) -> dict[str, Any]:
-    manifest, splits = probed(data, points)
-
-    def random() -> torch.nn.Module:
-        torch.manual_seed(seed)
-        return build_backbone(judged.backbone.name, judged.backbone.k)
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found, confusion = compare(lambda: judged.encode(device), random, splits, Evaluate(points=points), say)
-    c = found["trained"]["c"]
-    facts: dict[str, Any] = {"scores": found, "protocol": protocol(manifest, points, c), "model": _model_uri(judged), "per_class": []}
-    run = begin()
-    log_scores(client, run, found, manifest, judged.model_id)
-    if confusion is not None:
-        facts["per_class"] = per_class(confusion, manifest["categories"])
-        with tempfile.TemporaryDirectory() as folder:
-            picture = Path(folder) / "confusion.png"
-            pictures.confusion(picture, confusion, manifest["categories"], f"{judged.label}, C = {c:g}")
-            client.log_artifact(run, str(picture), "pictures")
-    if judged.version is not None:
-        of_svm = {key: value for key, value in score_tags(facts).items() if not key.startswith("protocol.")}  # those are its pipeline's
-        for key, value in of_svm.items():
-            client.set_model_version_tag(judged.version.name, str(judged.version.version), key, value)
-    return facts
 
 
 def _other(

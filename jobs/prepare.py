@@ -54,6 +54,10 @@ def main() -> None:
 
 def prepare_stage(stage: Stage) -> None:
     """Prepares the datasets of the pretraining, the probe and the further evaluations, and leaves what they hold."""
+    if stage.config.suite is not None:
+        from jobs.suite import check_suite  # PyTorch, which preparing does without
+
+        check_suite(stage)
     ray.init(log_to_driver=False)
     facts: dict[str, Any] = {}
     for section, data in stage.config.datasets.items():

@@ -19,19 +19,27 @@ Judge = Callable[[Judged, Path, Any, int, int, Callable[[str], None]], Outcome]
 
 
 def evaluation_stage(stage: Stage, judge: Judge) -> None:
-    """A further evaluation of a pipeline: judges what it registered; run, LoggedModel and version get the scores."""
+    """A further evaluation of a pipeline: run, LoggedModel and version get the scores."""
     config = stage.config
     settings = config.evaluation_stages[stage.name]
     data = settings.data if settings.data is not None else config.probe_data
     assert data.target is not None
     manifest = read_manifest(data.target)
     stage.tag({names.TAG_DATA: manifest["digest"]})
-    registered, points = stage.facts_of("register"), settings.points or config.evaluate.points
-    judged = find_judged(stage.client, f"models:/{registered['name']}/{registered['version']}")
+    judged, points = judged_of(stage), settings.points or config.evaluate.points
     outcome = judge(judged, data.target, settings, points, config.seed, stage.say)
-    version = (registered["name"], registered["version"])
+    version = None if judged.version is None else (judged.version.name, str(judged.version.version))
     facts = log_outcome(stage.client, stage.run_id, outcome, manifest, points, model_id=judged.model_id, version=version, called=stage.name)
     stage.leave(facts)
+
+
+def judged_of(stage: Stage) -> Judged:
+    """What a pipeline registered, or the encoder of its suite. ValueError when there is no such encoder."""
+    suite = stage.config.suite
+    if suite is not None:
+        return find_judged(stage.client, suite.model, backbone=suite.backbone, variant=suite.variant, k=suite.k)
+    registered = stage.facts_of("register")
+    return find_judged(stage.client, f"models:/{registered['name']}/{registered['version']}")
 
 
 def log_outcome(

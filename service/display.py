@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.live import Live
@@ -19,14 +20,14 @@ _MARK = {SUCCEEDED: "[green]✓[/]", FAILED: "[red]✗[/]", CANCELLED: "[yellow]
 
 
 class Display:
-    """Shows a pipeline each time it is told its state and the running stage's latest line. Use as a context manager."""
+    """Shows a pipeline each time it is told its state and the running stages' latest lines. Use as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, refresh_per_second=8) if console.is_terminal else None
         self._spinner = Spinner("dots")
         self._states: dict[str, str] = {}
-        self._printed = (0.0, "")  # when, and the line
+        self._printed: dict[str, tuple[float, str]] = {}  # stage -> when, and the line
         self._message: str | None = None  # what was last said of the whole pipeline
         self._begun = time.monotonic()
 
@@ -39,24 +40,24 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, pipeline: Pipeline, line: str | None) -> None:
-        """`line`: what the running stage says of itself, if anything."""
+    def show(self, pipeline: Pipeline, lines: Mapping[str, str]) -> None:
+        """`lines`: what running stages say of themselves, those that say something."""
         if self._live is not None:
-            self._live.update(self._table(pipeline, line))
+            self._live.update(self._table(pipeline, lines))
         else:
-            self._print(pipeline, line)
+            self._print(pipeline, lines)
 
-    def _table(self, pipeline: Pipeline, line: str | None) -> Table:
+    def _table(self, pipeline: Pipeline, lines: Mapping[str, str]) -> Table:
         table = Table.grid(padding=(0, 1))
         for stage in pipeline.stages:
             mark = self._spinner if stage.state == RUNNING else Text.from_markup(_MARK[stage.state])
-            says = (line or "starting") if stage.state == RUNNING else stage.message or ""
+            says = lines.get(stage.name, "starting") if stage.state == RUNNING else stage.message or ""
             table.add_row(mark, stage.name, Text(clock(seconds_of(stage)), justify="right"), Text(says, overflow="ellipsis", no_wrap=True))
         if pipeline.message and pipeline.state not in ENDED:
             table.add_row("", "", "", Text(pipeline.message, style="yellow"))
         return table
 
-    def _print(self, pipeline: Pipeline, line: str | None) -> None:
+    def _print(self, pipeline: Pipeline, lines: Mapping[str, str]) -> None:
         now = time.monotonic()
         message = pipeline.message if pipeline.state not in ENDED else None
         if message != self._message:  # once: it may stand for hours
@@ -66,14 +67,15 @@ class Display:
         for stage in pipeline.stages:
             if self._states.get(stage.name, QUEUED) != stage.state:
                 self._states[stage.name] = stage.state
-                self._printed = (now - _EVERY_S, "starting")  # its first line is printed at once
+                self._printed[stage.name] = (now - _EVERY_S, "starting")  # its first line is printed at once
                 said = {RUNNING: "started", SUCCEEDED: f"done in {clock(stage.seconds)}"}.get(stage.state, stage.state)
                 self._say(stage.name, said)
             if stage.state == RUNNING:
-                text = line or "starting"
-                if now - self._printed[0] >= (_STILL_S if text == self._printed[1] else _EVERY_S):
+                text = lines.get(stage.name, "starting")
+                when, before = self._printed[stage.name]
+                if now - when >= (_STILL_S if text == before else _EVERY_S):
                     self._say(stage.name, text)
-                    self._printed = (now, text)
+                    self._printed[stage.name] = (now, text)
 
     def _say(self, stage: str, text: str) -> None:
         since = clock(time.monotonic() - self._begun)

@@ -10,6 +10,7 @@ from service.job_log import latest_progress
 from service.ray_jobs import ClusterAway, RayJobs
 from service.submitter import Submitter
 from service.tables import ENDED, RUNNING, Pipeline
+from service.typed import typed
 
 _LOOK_S = 0.7
 _BYTES_PER_S = 300_000  # the job server gives logs whole: long ones are read less often
@@ -41,27 +42,31 @@ def follow(submitter: Submitter, pipeline_id: str, display: Display) -> Pipeline
     Raises ClusterAway when the embedded cluster it runs on has ended.
     """
     ledger = submitter.ledger
-    reader: LogReader | None = None
+    readers: dict[str, LogReader] = {}  # by stage
     gone: float | None = None
     while True:
         submitter.tick()
         pipeline = ledger.get(pipeline_id)
         endpoint = resolve(pipeline.cluster, pipeline.tracking, submitter.home, submitter.own)
-        line = None
+        lines: dict[str, str] = {}
         if endpoint is not None:
             gone = None
-            reader = reader or LogReader(submitter.clients(endpoint)[0])
             for stage in pipeline.stages:
                 if stage.state == RUNNING and stage.attempts and stage.attempts[-1].state == RUNNING:
-                    line = latest_progress(reader.read(stage.attempts[-1].job_id), stage.name)
-        display.show(pipeline, line)
+                    reader = readers.setdefault(stage.name, LogReader(submitter.clients(endpoint)[0]))
+                    if line := latest_progress(reader.read(stage.attempts[-1].job_id), stage.name):
+                        lines[stage.name] = line
+        display.show(pipeline, lines)
         if pipeline.state in ENDED:
             return pipeline
         if submitter.own is not None and (dead := submitter.own.dead()):
-            raise ClusterAway(f"{dead[0].name} has ended by itself; its log: {dead[0].log}")
+            raise ClusterAway(
+                f"{dead[0].name} has ended by itself, and the pipeline with it; its log: {dead[0].log}\n"
+                f"what has ended of the pipeline is kept: {typed(f'adacrossnet resume {pipeline_id}')}"
+            )
         if endpoint is None:
             gone = gone or time.monotonic()
             if time.monotonic() - gone > _GONE_S:
                 raise ClusterAway("the pipeline's cluster has gone: `adacrossnet up` starts it again, and the pipeline goes on")
-            reader = None
+            readers = {}
         time.sleep(_LOOK_S)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.config import ConfigError, check, digest_of, names
+from jobs.config.pipeline import STAGES, SWEEP_STAGES
 from service import mlflow_runs, ray_jobs, summary
 from service.endpoints import Endpoint
 from service.home import Home
@@ -29,6 +30,7 @@ STEPS = (
     "parent run created", "parent run stored", "stage run created", "stage run stored", "attempt recorded", "job submitted",
     "job recorded", "job end seen", "stage run closed", "stage closed", "results collected", "parent run closed", "pipeline closed",
 )  # fmt: skip
+IN_TURN = (*STAGES, *SWEEP_STAGES)  # each needs the one before it; what comes after them are evaluations, which need one another not
 _MOST_LOST = 5  # attempts forgotten by job servers before a stage is given up
 _PATIENT_S = 1800.0  # a job may be pending this long before its pipeline says so
 _log = logging.getLogger("adacrossnet.submitter")
@@ -57,7 +59,8 @@ class Reconciler:
         if pipeline.cancel_requested:
             self._cancel(pipeline, jobs, runs, experiment)
             return
-        for stage in pipeline.stages:
+        in_turn = [stage for stage in pipeline.stages if stage.name in IN_TURN]
+        for stage in in_turn:
             if stage.state == SUCCEEDED:
                 continue
             if stage.state not in (FAILED, CANCELLED):
@@ -67,7 +70,26 @@ class Reconciler:
                 self._close(pipeline, stage.state, f"{stage.name}: {stage.message}", runs, experiment)
             if stage.state != SUCCEEDED:
                 return
-        self._close(pipeline, SUCCEEDED, None, runs, experiment)
+        self._advance_evaluations(pipeline, pipeline.stages[len(in_turn) :], endpoint, jobs, runs, experiment)
+
+    def _advance_evaluations(
+        self, pipeline: Pipeline, stages: list[Stage], endpoint: Endpoint, jobs: RayJobs, runs: Runs, experiment: str
+    ) -> None:
+        """The further evaluations, some at once: none needs another, and one that fails keeps no other from its end."""
+        at_once = int(pipeline.config.get("evaluations_at_once") or 1)
+        running = sum(stage.state == RUNNING for stage in stages)
+        for stage in stages:
+            if stage.state in ENDED or (stage.state == QUEUED and running >= at_once):
+                continue
+            running += stage.state == QUEUED
+            self._advance_stage(pipeline, stage, endpoint, jobs, runs, experiment)
+        ids = {stage.id for stage in stages}
+        now = [stage for stage in self.ledger.get(pipeline.id).stages if stage.id in ids]
+        if all(stage.state in ENDED for stage in now):
+            wrong = [stage for stage in now if stage.state != SUCCEEDED]
+            state = SUCCEEDED if not wrong else FAILED if any(stage.state == FAILED for stage in wrong) else CANCELLED
+            said = "\n".join(f"{stage.name}: {stage.message}" for stage in wrong)
+            self._close(pipeline, state, said or None, runs, experiment)
 
     def _ensure_parent(self, pipeline: Pipeline, endpoint: Endpoint, runs: Runs, experiment: str) -> None:
         if pipeline.run_id is not None:
@@ -205,6 +227,7 @@ class Reconciler:
         A cluster that is away is not waited for: an attempt that was not seen to end stays open, for `reopen` to find its job again,
         as does one whose job succeeded after all.
         """
+        stopping = False
         for stage in pipeline.stages:
             attempt = open_attempt(stage)
             if attempt is None:
@@ -213,15 +236,17 @@ class Reconciler:
             try:
                 job = jobs.job(attempt.job_id)
                 if job is not None and job.status not in ray_jobs.TERMINAL:
-                    jobs.stop(attempt.job_id)
-                    return False  # asked again at each look until it has ended
+                    jobs.stop(attempt.job_id)  # asked again at each look until it has ended
+                    stopping = True
+                    continue
             except ClusterAway:
                 continue
             if job is None or job.status != ray_jobs.SUCCEEDED:
                 self.ledger.end_attempt(attempt, STOPPED, None, "its pipeline had ended")
-        return True
+        return not stopping
 
     def _cancel(self, pipeline: Pipeline, jobs: RayJobs, runs: Runs, experiment: str) -> None:
+        stopping = False
         for stage in pipeline.stages:
             attempt = open_attempt(stage)
             if attempt is None:
@@ -229,11 +254,13 @@ class Reconciler:
             job = jobs.job(attempt.job_id)
             if job is not None and job.status not in ray_jobs.TERMINAL:
                 jobs.stop(attempt.job_id)  # asked again at each look until it has ended
-                return
+                stopping = True
+                continue
             message = None if job is None else self._keep_log(pipeline, stage, attempt, job, jobs)
             state = SUCCEEDED if job is not None and job.status == ray_jobs.SUCCEEDED else CANCELLED
             self._end(stage, attempt, stage.run_id, state, message, runs)
-        self._close(pipeline, CANCELLED, "cancelled on request", runs, experiment)
+        if not stopping:
+            self._close(pipeline, CANCELLED, "cancelled on request", runs, experiment)
 
     def _close(self, pipeline: Pipeline, state: str, message: str | None, runs: Runs, experiment: str) -> None:
         """Ends the pipeline: every run of it that stands open or in no row is closed first, then the row."""

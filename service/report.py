@@ -16,6 +16,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary.get("sweep"):
         _print_sweep(summary, console)
         return
+    if "pretrain" not in summary["stages"]:
+        _print_suite(summary, console)
+        return
     scores = summary["scores"]
     table = Table(title="Linear SVM on frozen features: accuracy, and balanced over classes", title_justify="left")
     for column in ("encoder", "C", "val", "val balanced", "test", "test balanced"):
@@ -29,7 +32,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         if summary["protocol"].get("epoch_selected_on", "validation") != "validation":
             console.print("the epoch was selected on the TEST split, as published: the test score is not comparable with others")
     if summary.get("evaluations"):
-        console.print(_evaluations(summary["evaluations"]))
+        console.print(_evaluations(summary["evaluations"], "Further evaluations"))
     loss, weights, model = summary["loss"], summary["weights"], summary["model"]
     facts = [
         ("loss", f"{_number(loss['before'])} before, {_number(loss['after'])} after (intra + cross)"),
@@ -44,18 +47,28 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(f"{label:<9} {value}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _evaluations(found: dict[str, dict[str, Any]]) -> Table:
-    """A row a headline metric of each further evaluation; the gain is paired, with its 95% interval."""
-    table = Table(title="Further evaluations", title_justify="left")
+def _evaluations(found: dict[str, dict[str, Any]], title: str) -> Table:
+    """A row a headline metric of each evaluation; the gain is paired, with its 95% interval."""
+    table = Table(title=title, title_justify="left")
     for column in ("task", "dataset", "metric", "trained", "random weights", "gain (95%)"):
         table.add_column(column, justify="right" if column in ("trained", "random weights") else "left")
     for stage, facts in found.items():
         for metric in facts["headline"]:
             gain = facts.get("gains", {}).get(metric)
             said = f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain else "-"
-            values = [_number(facts["scores"].get(encoder, {}).get(metric)) for encoder in ("trained", "random")]
+            of = [facts["scores"].get(encoder) or {} for encoder in ("trained", "random")]
+            values = [_number(one.get(metric, (one.get("test") or {}).get(metric))) for one in of]  # of the SVM by splits
             table.add_row(stage, facts["protocol"]["dataset"], metric.replace("_", " "), *values, said)
     return table
+
+
+def _print_suite(summary: dict[str, Any], console: Console) -> None:
+    if summary.get("evaluations"):
+        console.print(_evaluations(summary["evaluations"], f"Test scores of {summary['suite']}"))
+    facts = [("stages", ", ".join(f"{name} {_number(one['seconds'], '.0f')} s" for name, one in summary["stages"].items()))]
+    facts += [("" if index else "pictures", shown(picture)) for index, picture in enumerate(summary["pictures"])]
+    for label, value in facts:
+        console.print(f"{label:<9} {value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_sweep(summary: dict[str, Any], console: Console) -> None:

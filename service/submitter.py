@@ -131,7 +131,8 @@ class Submitter:
             self._closing[pipeline.id] = time.monotonic() + CLOSING_S
         first = pipeline.id not in self._away
         since = self._away.setdefault(pipeline.id, time.monotonic())
-        _log.warning("%s: %s", pipeline.id, why, exc_info=error if first else None)
+        if first:  # then its row says it
+            _log.warning("%s: %s", pipeline.id, why, exc_info=error)
         if pipeline.state in ENDED:
             return
         if time.monotonic() - since > self.patience:

@@ -19,6 +19,14 @@ class Evaluate(Strict):
     batch: Count = 32  # clouds a forward pass
 
 
+class Svm(Strict):
+    """The linear SVM on a further dataset, by the protocol of `evaluate`."""
+
+    task: Literal["svm"]
+    data: Data | None = None  # none: the probe
+    points: Annotated[int, Field(ge=2)] | None = None  # points a cloud; none: evaluate.points
+
+
 class Fewshot(Strict):
     """Few-shot classification by a linear SVM on frozen features, as Afham et al. 2022 (CrossPoint) evaluate it."""
 
@@ -102,4 +110,13 @@ class Scenes(Tuning):
         return self
 
 
-Evaluation = Annotated[Fewshot | Finetune | Parts | Scenes, Field(discriminator="task")]
+Evaluation = Annotated[Svm | Fewshot | Finetune | Parts | Scenes, Field(discriminator="task")]
+
+
+class Suite(Strict):
+    """An encoder that there is, judged by the evaluations in place of training one."""
+
+    model: Annotated[str, Field(min_length=1)]  # models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a checkpoint's folder, a .pth file
+    backbone: str | None = None  # what a published file or an older checkpoint holds
+    variant: Literal["crosspoint", "crossnet", "adacrossnet"] | None = None  # the project that published the file: sets k
+    k: Count | None = None  # neighbours of an EdgeConv

@@ -8,9 +8,9 @@ from typing import Annotated, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from jobs.config.base import Strict
+from jobs.config.base import Count, Strict
 from jobs.config.datasets import ROOMS, Data, Prepared
-from jobs.config.evaluations import Evaluate, Evaluation
+from jobs.config.evaluations import Evaluate, Evaluation, Suite
 from jobs.config.sections import Backbone, Cluster, Pretrain, Tracking, Weighting
 from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
 
@@ -22,7 +22,10 @@ RPC_POINTS = 256  # points that rpc groups as sharp, and as gentle
 
 
 class Pipeline(Strict):
-    """Raw shapes to a registered encoder: prepare, pretrain, evaluate, register; with a sweep section, prepare and sweep."""
+    """Raw shapes to a registered encoder: prepare, pretrain, evaluate, register, and the further evaluations.
+
+    With a sweep section: prepare and sweep. With a suite section: prepare and the evaluations, of an encoder that there is.
+    """
 
     name: str = Field(default="pipeline", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")  # names the runs; letters, digits, - and _
     seed: int = Field(default=0, ge=0, lt=2**31)  # of every draw of training and evaluation
@@ -31,15 +34,19 @@ class Pipeline(Strict):
     pretrain: Pretrain = Pretrain()
     evaluate: Evaluate = Evaluate()
     evaluations: Annotated[tuple[Evaluation, ...], Field(strict=False)] = ()  # further ones, each a stage after the registration
+    evaluations_at_once: Count = 1  # of them, as jobs beside each other; a driver holds some 0.6 GB
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
     candidate: bool = True  # the registered version gets the alias `candidate`; false: it stays where it is
     sweep: Sweep | None = None  # search the weighting of the losses instead of training once (`adacrossnet sweep`)
+    suite: Suite | None = None  # judge this encoder instead of training one (`adacrossnet evaluate --task suite`)
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages, in order; each is the job module of its name, up to the first hyphen."""
-        return (*STAGES, *self.evaluation_stages) if self.sweep is None else SWEEP_STAGES
+        if self.sweep is not None:
+            return SWEEP_STAGES
+        return (*(STAGES if self.suite is None else STAGES[:1]), *self.evaluation_stages)
 
     @property
     def evaluation_stages(self) -> dict[str, Evaluation]:
@@ -78,14 +85,14 @@ class Pipeline(Strict):
         for field, asked, section in (
             ("pretrain.points", pretrain.points, self.data),
             ("evaluate.points", self.evaluate.points, self.probe_data),
-        ):
+        )[0 if self.suite is None else 1 :]:
             stored = getattr(section, "points", asked)
             if asked > stored:
                 raise ValueError(f"{field} is {asked}, but its dataset stores {stored} points a shape: lower {field} or raise points")
         for field, given in (("data", self.data), ("probe", self.probe_data)):
             if given.kind in ROOMS:
                 raise ValueError(f"{field} is {given.kind}, blocks of rooms: pretraining and the linear SVM take datasets of shapes")
-        if getattr(self.data, "views", 1) == 0:
+        if getattr(self.data, "views", 1) == 0 and self.suite is None:
             raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
         for stage, one in self.evaluation_stages.items():
             section = one.data if one.data is not None else self.probe_data
@@ -93,7 +100,14 @@ class Pipeline(Strict):
             stored = getattr(section, "points", asked)
             if asked > stored:
                 raise ValueError(f"{stage} takes {asked} points, but its dataset stores {stored} a shape: lower points or raise those")
-            _check_evaluation(stage, one, pretrain.backbone, section, asked)
+            _check_data(stage, one, section)
+            if self.suite is None:
+                check_encoder(stage, one, pretrain.backbone, asked)
+        if self.suite is not None:
+            if self.sweep is not None:
+                raise ValueError("suite judges an encoder that there is, sweep trains many: drop one of them")
+            if not self.evaluations:
+                raise ValueError("suite without evaluations: list the tasks that judge the encoder")
         if self.sweep is not None:
             if self.evaluations:
                 raise ValueError("a sweep has no further evaluations: drop them, and judge what it registers (adacrossnet evaluate)")
@@ -107,6 +121,8 @@ class Pipeline(Strict):
         update: dict[str, object] = {"cluster": cluster, "data": _resolved_data(self.data, base, storage)}
         if self.probe is not None:
             update["probe"] = _resolved_data(self.probe, base, storage)
+        if self.suite is not None and (base / self.suite.model).exists():
+            update["suite"] = self.suite.model_copy(update={"model": str(_absolute(Path(self.suite.model), base))})
         update["evaluations"] = tuple(
             one.model_copy(update={"data": _resolved_data(one.data, base, storage)}) if one.data is not None else one
             for one in self.evaluations
@@ -127,17 +143,21 @@ class Pipeline(Strict):
         return digest_of(json.loads(self.to_json()))
 
 
-def _check_evaluation(stage: str, one: Evaluation, backbone: Backbone, section: Data, points: int) -> None:
-    """ValueError for what an evaluation can never do, said before hours of pretraining."""
+def _check_data(stage: str, one: Evaluation, section: Data) -> None:
+    """ValueError for a dataset that has not what an evaluation needs, said before hours of pretraining."""
     if one.task == "scenes":
         if section.kind not in (*ROOMS, "prepared"):
             raise ValueError(f"{stage}: {section.kind} holds shapes, not rooms: name {' or '.join(ROOMS)} as its data, or prepared ones")
-        if one.channels == 9 and backbone.name != "dgcnn_semseg":
-            raise ValueError(f"{stage}: channels 9 needs the backbone dgcnn_semseg, not {backbone.name}: set channels to 3")
     elif section.kind in ROOMS:
         raise ValueError(f"{stage}: {section.kind} holds rooms, not shapes: name a dataset of shapes as its data")
     if one.task == "parts" and section.kind not in (*WITH_PARTS, "prepared"):
         raise ValueError(f"{stage}: {section.kind} has no parts: name {' or '.join(WITH_PARTS)} as its data, or prepared ones")
+
+
+def check_encoder(stage: str, one: Evaluation, backbone: Backbone, points: int) -> None:
+    """ValueError for an encoder that can never serve an evaluation with so many points a cloud."""
+    if one.task == "scenes" and one.channels == 9 and backbone.name != "dgcnn_semseg":
+        raise ValueError(f"{stage}: channels 9 needs the backbone dgcnn_semseg, not {backbone.name}: set channels to 3")
     if one.task in ("parts", "scenes") and backbone.name == "rpc":
         raise ValueError(f"{stage}: rpc has no features of single points, which segmentation needs: choose another backbone")
     fewest = RPC_POINTS if backbone.name == "rpc" else backbone.k if backbone.name in WITH_NEIGHBOURS else 1

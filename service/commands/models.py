@@ -1,6 +1,7 @@
 """`import` and `evaluate`: published encoders into the registry, registered ones onto a dataset."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from service.commands.module import run_module
 from service.commands.options import AsJson, State
 
 TASKS = ("svm", "fewshot", "finetune", "parts", "scenes")
+SUITE = "suite"
 
 
 def import_(
@@ -34,8 +36,9 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a checkpoint's folder or a published .pth file.")
     ],
-    data: Annotated[Path, typer.Option(help="A prepared dataset.", metavar="DIR")],
-    task: Annotated[str, typer.Option(help="svm, fewshot, finetune, parts or scenes.")] = "svm",
+    data: Annotated[Path | None, typer.Option(help="A prepared dataset.", metavar="DIR", show_default=False)] = None,
+    task: Annotated[str, typer.Option(help="svm, fewshot, finetune, parts, scenes; or suite, the evaluations of --config.")] = "svm",
+    config: Annotated[Path | None, typer.Option(help="Of a suite: configs/suite_quick.yaml.", metavar="FILE", show_default=False)] = None,
     points: Annotated[
         int | None, typer.Option(help="Points a cloud that the encoder sees.", show_default="those it was judged on, else 1024", min=2)
     ] = None,
@@ -48,8 +51,16 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Judge an encoder on a dataset, the same encoder with random weights beside it."""
+    if task == SUITE:
+        encoder = {"backbone": backbone, "variant": variant, "k": k}
+        _suite(model, config, encoder, {"data": data, "points": points}, settings, as_json, state)
+        return
     if task not in TASKS:
-        raise ValueError(f"--task {task}: there are {', '.join(TASKS)}")
+        raise ValueError(f"--task {task}: there are {', '.join((*TASKS, SUITE))}")
+    if config is not None:
+        raise ValueError("--config: it is of a suite alone; --set changes the settings of one task")
+    if data is None:
+        raise ValueError("--data: name the prepared dataset to judge on (`adacrossnet data list` shows them)")
     if not (data / "manifest.json").is_file():
         raise ValueError(f"--data: {data} holds no manifest.json; write a prepared dataset with `adacrossnet data prepare`")
     place = str(Path(model).resolve()) if Path(model).exists() else model
@@ -58,3 +69,24 @@ def evaluate(
     options += [word for one in settings or [] for word in ("--set", one)]
     with tracking_environment(state) as env:
         run_module("evaluate_model", place, str(data.resolve()), *options, *(["--json"] if as_json else []), env=env)
+
+
+def _suite(
+    model: str,
+    config: Path | None,
+    encoder: dict[str, str | int | None],
+    single: dict[str, object],
+    settings: list[str] | None,
+    as_json: bool,
+    state: Path | None,
+) -> None:
+    """Several tasks as jobs of one pipeline. `single`: options that only a single task takes."""
+    from service.commands.pipelines import run
+
+    if config is None:
+        raise ValueError("--config: name the file with the suite's evaluations, such as configs/suite_quick.yaml")
+    given = next((name for name, value in single.items() if value is not None), None)
+    if given is not None:
+        raise ValueError(f"--{given}: a suite's tasks have their own; set it in {config}")
+    fields = {"model": model, **{name: value for name, value in encoder.items() if value is not None}}
+    run(config, [f"suite.{name}={json.dumps(value)}" for name, value in fields.items()] + (settings or []), as_json, state)

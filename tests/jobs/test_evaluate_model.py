@@ -7,7 +7,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from jobs import evaluate_model
+from jobs import evaluate_model, svm
 from jobs.config import check_data
 from jobs.config.sections import Backbone
 from jobs.import_published import register
@@ -37,7 +37,7 @@ def test_a_failure_after_the_run_began_ends_it_as_failed(model: str, tmp_path: P
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr(evaluate_model.pictures, "confusion", full_disk)
+        broken.setattr(svm.pictures, "confusion", full_disk)
         with pytest.raises(OSError, match="No space left"):
             evaluate_model.evaluate_model(client, judged, tmp_path / "data", "svm", None, 64, 0, lambda line: None)
     evaluate_model.evaluate_model(client, judged, tmp_path / "data", "svm", None, 64, 0, lambda line: None)

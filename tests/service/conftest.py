@@ -57,11 +57,11 @@ def ledger(home: Home) -> Iterator[Ledger]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[..., Config]:
-    """Makes configs of the tiny project: name and seconds of pretraining."""
+    """Makes configs of the tiny project: name, seconds of pretraining, evaluations at once."""
 
-    def make(name: str = "tiny", epochs: int = 1) -> Config:
+    def make(name: str = "tiny", epochs: int = 1, at_once: int = 1) -> Config:
         values: dict[str, Any] = {
-            "name": name, "data": {"kind": "synthetic"}, "pretrain": {"epochs": epochs},
+            "name": name, "data": {"kind": "synthetic"}, "pretrain": {"epochs": epochs}, "evaluations_at_once": at_once,
             "cluster": {"storage": str(tmp_path / "storage"), "min_free_gb": 0.0},
         }  # fmt: skip
         (tmp_path / "storage").mkdir(exist_ok=True)
@@ -74,9 +74,9 @@ def config(tmp_path: Path) -> Callable[..., Config]:
 def add(ledger: Ledger, config: Callable[..., Config]) -> Callable[..., str]:
     """Queues a pipeline on the shared cluster and returns its id."""
 
-    def queue(*stages: str, name: str = "tiny", epochs: int = 1) -> str:
+    def queue(*stages: str, name: str = "tiny", epochs: int = 1, at_once: int = 1) -> str:
         pipeline = f"{name}-{secrets.token_hex(4)}"
-        ledger.add(pipeline, name, json.loads(config(name, epochs).to_json()), stages, UP, EMBEDDED)
+        ledger.add(pipeline, name, json.loads(config(name, epochs, at_once).to_json()), stages, UP, EMBEDDED)
         return pipeline
 
     return queue

@@ -27,7 +27,7 @@ def test_without_a_terminal_a_line_comes_at_least_every_ten_seconds(monkeypatch:
         for second in range(100):
             now = 1000.0 + second
             before = len(_text(console))
-            shown.show(row, None if second < 30 else f"epoch 1/9 step {second // 7 if second < 70 else 10}, 9 s left")
+            shown.show(row, {} if second < 30 else {"pretrain": f"epoch 1/9 step {second // 7 if second < 70 else 10}, 9 s left"})
             printed += [second] * (len(_text(console)) > before)
     assert max(later - earlier for earlier, later in itertools.pairwise(printed)) <= 10
     assert len(printed) < 20
@@ -40,9 +40,9 @@ def test_without_a_terminal_what_a_pipeline_waits_for_is_said_once() -> None:
     with display.Display(console) as shown:
         for message in (row.message, row.message, None, row.message, "the cluster does not answer"):
             row.message = message
-            shown.show(row, None)
+            shown.show(row, {})
         row.state, row.message = FAILED, "shown by itself"
-        shown.show(row, None)
+        shown.show(row, {})
     said = [line.partition("] ")[2] for line in _text(console).splitlines()]
     waits = "pipeline waits: 2 pipelines run, the limit"
     assert said == [waits, waits, "pipeline the cluster does not answer"]

@@ -62,6 +62,36 @@ def test_a_failed_stage_ends_the_pipeline_with_the_jobs_own_message_and_resumes_
         reopen(row, Hold(Target(UP, EMBEDDED), endpoint, None), submitter.ledger, home)
 
 
+def test_evaluations_run_beside_each_other_and_one_that_fails_keeps_no_other_from_its_end(
+    submitter: Submitter, add: Callable[..., str], home: Home
+) -> None:
+    pipeline = add("prepare", "fewshot", "parts", "parts-2", name="flaky-evaluation", at_once=2)
+    row = until_ended(submitter, pipeline)
+    assert [stage.state for stage in row.stages] == [SUCCEEDED, FAILED, SUCCEEDED, SUCCEEDED]
+    assert (row.state, row.message) == (FAILED, "fewshot: fewshot: the dataset has no class")
+    assert sorted(ran(row)) == ["fewshot", "parts", "parts", "prepare"]
+    endpoint = resolve(UP, EMBEDDED, home)
+    assert endpoint is not None
+    reopen(row, Hold(Target(UP, EMBEDDED), endpoint, None), submitter.ledger, home)
+    row = until_ended(submitter, pipeline)
+    assert row.state == SUCCEEDED and sorted(ran(row)) == ["fewshot", "fewshot", "parts", "parts", "prepare"]
+
+
+def test_one_evaluation_at_once_is_the_default_and_cancelling_stops_all_that_run(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger, home: Home
+) -> None:
+    one = until_ended(submitter, add("fewshot", "parts"))
+    first, second = (stage.attempts[0] for stage in one.stages)
+    assert one.state == SUCCEEDED and first.ended is not None and second.started is not None and first.ended <= second.started
+    pipeline = add("parts", "parts-2", at_once=2)
+    until = time.monotonic() + 30
+    while [stage.state for stage in ledger.get(pipeline).stages] != [RUNNING, RUNNING]:
+        assert time.monotonic() < until
+        submitter.tick()
+    row = cancel(ledger.get(pipeline), ledger, home)
+    assert row.state == CANCELLED and {stage.state for stage in row.stages} <= {CANCELLED, SUCCEEDED}
+
+
 def test_a_job_that_the_server_forgot_is_a_lost_attempt_and_the_stage_keeps_its_run(
     submitter: Submitter, add: Callable[..., str], ledger: Ledger, runs: Runs
 ) -> None:

@@ -1,10 +1,11 @@
 """Further evaluations in a config: their stages, and what is refused before anything runs."""
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from jobs.config import ConfigError, check, check_evaluation, parse_value
-from jobs.config.evaluations import Evaluation
+from jobs.config.evaluations import Evaluation, Suite
 from jobs.evaluate_model import JUDGES
 from service.commands.models import TASKS
 from service.promotion import DECIDES
@@ -22,8 +23,22 @@ def test_each_is_a_stage_after_the_registration_and_its_data_are_prepared() -> N
 
 def test_tasks_have_the_same_names_everywhere() -> None:
     names = {get_args(one.model_fields["task"].annotation)[0] for one in get_args(get_args(Evaluation)[0])}
-    assert names == set(JUDGES)
-    assert {*names, "svm"} == set(TASKS) == set(RULED) == set(DECIDES)
+    assert names == {*JUDGES, "svm"}
+    assert names == set(TASKS) == set(RULED) == set(DECIDES)
+
+
+def test_a_suite_judges_an_encoder_that_there_is(tmp_path: Path) -> None:
+    values = {"suite": {"model": "best"}, "evaluations": [{"task": "svm"}, {"task": "scenes", "data": {"kind": "synthetic-rooms"}}]}
+    (tmp_path / "best").mkdir()
+    config = check({"data": {"kind": "synthetic", "points": 512}, **values}, "test")
+    assert config.stages == ("prepare", "svm", "scenes")
+    suite = config.resolved(tmp_path).suite
+    assert suite is not None and suite.model == str(tmp_path / "best"), "a folder of here is named wholly; a model's URI stays as it is"
+    named = config.model_copy(update={"suite": Suite(model="models:/one@champion")}).resolved(tmp_path).suite
+    assert named is not None and named.model == "models:/one@champion"
+    for wrong, said in (({"evaluations": []}, "suite without evaluations"), ({"suite": {"model": ""}}, "suite.model")):
+        with pytest.raises(ConfigError, match=said):
+            check({"data": {"kind": "synthetic"}, **values, **wrong}, "test")
 
 
 @pytest.mark.parametrize(

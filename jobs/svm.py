@@ -1,0 +1,81 @@
+"""The linear SVM on a further dataset: features of the judged encoder and of random weights. A stage of a pipeline."""
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mlflow import MlflowClient
+
+from jobs.config import names
+from jobs.config.evaluations import Evaluate
+from jobs.data.format import read_manifest
+from jobs.evaluate import compare, log_scores, per_class, probed, protocol
+from jobs.evaluation import pictures
+from jobs.judged import Judged
+from jobs.models.tables import build_backbone
+from jobs.register import score_tags
+from jobs.scoring import judged_of
+from jobs.tracking import Stage, run_stage
+
+HEADLINE = ["balanced_accuracy"]
+
+
+def main() -> None:
+    run_stage("svm", svm_stage)
+
+
+def svm_stage(stage: Stage) -> None:
+    """Run, LoggedModel and version get the scores."""
+    settings = stage.config.evaluation_stages[stage.name]
+    data = (settings.data or stage.config.probe_data).target
+    assert data is not None
+    stage.tag({names.TAG_DATA: read_manifest(data)["digest"]})
+    judged, points = judged_of(stage), settings.points or stage.config.evaluate.points
+    seed = stage.config.seed
+    facts = judge_svm(stage.client, judged, data, points, seed, stage.say, lambda: stage.run_id, called=stage.name)
+    stage.leave({**facts, "headline": HEADLINE})
+
+
+def judge_svm(
+    client: MlflowClient,
+    judged: Judged,
+    data: Path,
+    points: int,
+    seed: int,
+    say: Callable[[str], None],
+    begin: Callable[[], str],
+    *,
+    called: str,
+) -> dict[str, Any]:
+    """Logs scores, confusion and tags, and returns scores and protocol. `begin` gives the run once there is something to log; `called`
+    names its picture. ValueError when the dataset cannot be judged on."""
+    manifest, splits = probed(data, points)
+
+    def random() -> torch.nn.Module:
+        torch.manual_seed(seed)
+        return build_backbone(judged.backbone.name, judged.backbone.k)
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found, confusion = compare(lambda: judged.encode(device), random, splits, Evaluate(points=points), say)
+    c = found["trained"]["c"]
+    facts: dict[str, Any] = {"scores": found, "protocol": protocol(manifest, points, c), "model_id": judged.model_id, "per_class": []}
+    run = begin()
+    log_scores(client, run, found, manifest, judged.model_id)
+    if confusion is not None:
+        facts["per_class"] = per_class(confusion, manifest["categories"])
+        with tempfile.TemporaryDirectory() as folder:
+            picture = Path(folder) / f"{called}_confusion.png"
+            pictures.confusion(picture, confusion, manifest["categories"], f"{judged.label}, C = {c:g}")
+            client.log_artifact(run, str(picture), "pictures")
+    if judged.version is not None:
+        of_svm = {key: value for key, value in score_tags(facts).items() if not key.startswith("protocol.")}  # those are its pipeline's
+        for key, value in of_svm.items():
+            client.set_model_version_tag(judged.version.name, str(judged.version.version), key, value)
+    return facts
+
+
+if __name__ == "__main__":
+    main()
