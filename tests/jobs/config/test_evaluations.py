@@ -30,7 +30,7 @@ def test_tasks_have_the_same_names_everywhere() -> None:
 def test_a_suite_judges_an_encoder_that_there_is(tmp_path: Path) -> None:
     values = {"suite": {"model": "best"}, "evaluations": [{"task": "svm"}, {"task": "scenes", "data": {"kind": "synthetic-rooms"}}]}
     (tmp_path / "best").mkdir()
-    config = check({"data": {"kind": "synthetic", "points": 512}, **values}, "test")
+    config = check({"data": {"kind": "synthetic", "points": 1024}, **values}, "test")  # no matter to a pretraining
     assert config.stages == ("prepare", "svm", "scenes")
     suite = config.resolved(tmp_path).suite
     assert suite is not None and suite.model == str(tmp_path / "best"), "a folder of here is named wholly; a model's URI stays as it is"
