@@ -16,6 +16,7 @@ from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures
 from jobs.evaluation.features import Encode, sides
 from jobs.evaluation.judging import judge
+from jobs.evaluation.outcome import Items
 from jobs.evaluation.svm import Result
 from jobs.packaging import load_encoder
 from jobs.pretraining.step import build_model
@@ -37,17 +38,19 @@ def evaluate_stage(stage: Stage) -> None:
     stage.tag({names.TAG_DATA: manifest["digest"]})
     pretrained = stage.facts_of("pretrain")
     model_id = pretrained["model_id"]
-    found, confusion = compare(
+    found, results = compare(
         lambda: load_encoder(f"models:/{model_id}").predict,
         lambda: build_model(config.pretrain, config.seed).encoder,
         splits,
         settings,
         stage.say,
     )
+    confusion = results["trained"].confusion
     if confusion is not None:
         title = f"Linear SVM on frozen features, C = {found['trained']['c']:g}"
         stage.picture("confusion", lambda path: pictures.confusion(path, confusion, manifest["categories"], title))
     log_scores(stage.client, stage.run_id, found, manifest, model_id)
+    stage.client.log_dict(stage.run_id, items(results["trained"], splits), names.ITEMS)
     read_with = {**protocol(manifest, settings.points, found["trained"]["c"]), "epoch_selected_on": pretrained["selected_on"]}
     table = [] if confusion is None else per_class(confusion, manifest["categories"])
     stage.leave({"scores": found, "protocol": read_with, "model_id": model_id, "per_class": table})
@@ -67,19 +70,23 @@ def compare(
     splits: dict[str, PreparedDataset],
     settings: Evaluate,
     say: Callable[[str], None],
-) -> tuple[dict[str, dict[str, Any]], np.ndarray | None]:
-    """Scores of `trained`, and of what `random` builds with its BatchNorm calibrated and untouched; the confusion of the first."""
+) -> tuple[dict[str, dict[str, Any]], dict[str, Result]]:
+    """Scores of `trained`, and of what `random` builds with its BatchNorm calibrated and untouched; and what they are made of."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     compared = sides(trained, random, splits["train"], points=settings.points, batch=settings.batch, device=device)
     found: dict[str, dict[str, Any]] = {}
-    confusion = None
+    results: dict[str, Result] = {}
     for name, build in compared.items():
         say(f"{name}: features of {sum(map(len, splits.values()))} shapes")
         encode = build()
-        found[name], result = judge(encode, splits, settings)
-        say(f"{name}: {_line(result)}")
-        confusion = result.confusion if name == "trained" else confusion
-    return found, confusion
+        found[name], results[name] = judge(encode, splits, settings)
+        say(f"{name}: {_line(results[name])}")
+    return found, results
+
+
+def items(result: Result, splits: dict[str, PreparedDataset]) -> Items:
+    """Which shapes were told right."""
+    return {f"{split}.accuracy": (splits[split].ids, right.astype(float).tolist()) for split, right in result.right.items()}
 
 
 def per_class(confusion: np.ndarray, categories: Sequence[str]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ def register(stage: Stage) -> None:
     code = stage.client.get_run(trained).data.tags[names.TAG_CODE]  # of the tree that trained it: this job's may have been edited since
     tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: stage.config.digest(), names.TAG_CODE: code, **score_tags(evaluation)}
     name, model_id = names.registered_name(stage.config.pretrain.backbone.name), evaluation["model_id"]
+    tags[names.evaluation_metric("svm", evaluation["protocol"]["dataset"], names.TAG_ITEMS)] = stage.stage_runs["evaluate"]
     version = register_version(stage.client, name, model_id, trained, tags)
     alias = place_alias(stage, name, version)
     stage.leave({"name": name, "version": version, "model_id": model_id})

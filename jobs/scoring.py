@@ -76,6 +76,9 @@ def log_outcome(
             log_once(client, run_id, names.evaluation_metric(outcome.task, dataset, f"{prefix}{metric}"), value, 0, **of_model)
             if encoder in ("trained", "random"):
                 tags[names.evaluation_metric(outcome.task, dataset, f"{encoder}.{metric}")] = f"{value:.6f}"
+    if outcome.items:
+        client.log_dict(run_id, outcome.items, names.ITEMS)
+        tags[names.evaluation_metric(outcome.task, dataset, names.TAG_ITEMS)] = run_id
     for name, value in outcome.listed.items():
         client.log_dict(run_id, value, f"{name}.json")
     with tempfile.TemporaryDirectory() as folder:

@@ -48,7 +48,8 @@ from jobs.scoring import evaluation_stage
 from jobs.tracking import MetricLog, Stage
 from jobs.training.loop import Outside
 
-RESULT, ROWS, ROOMS, WEIGHTS, STOPPED = "result.json", "test_rows.npy", "test_rooms.npy", "weights.safetensors", "stopped.txt"
+RESULT, WEIGHTS, STOPPED = "result.json", "weights.safetensors", "stopped.txt"
+ROWS, ROOMS, VAL_ROWS = "test_rows.npy", "test_rooms.npy", "val_rows.npy"
 SHOWN, SHOWN_ROOMS = 6, 2  # in the pictures: the worst, the best, and some between
 
 
@@ -160,7 +161,7 @@ def _classes(dataset: PreparedDataset) -> set[str]:
 
 
 def _kept(tuned: Tuned, course: Supervised, curve: list[tuple[int, float]]) -> Trained:
-    return Trained(tuned.facts(), tuned.test_rows, curve, shown(course, tuned), tuned.rooms)
+    return Trained(tuned.facts(), tuned.test_rows, curve, shown(course, tuned), tuned.rooms, tuned.val_rows)
 
 
 def shown(course: Supervised, tuned: Tuned) -> tuple[Shown, ...]:
@@ -267,6 +268,8 @@ def _write(place: Path, trained: Trained) -> None:
         np.save(place / ROWS, trained.rows)
     if trained.rooms is not None:
         np.save(place / ROOMS, trained.rooms)
+    if trained.val_rows is not None:
+        np.save(place / VAL_ROWS, trained.val_rows)
     for number, (name, points, truth, told, iou) in enumerate(trained.shown):
         np.savez(place / f"shown-{number}.npz", name=name, points=points, truth=truth, told=told, iou=iou)
     temporary = place / f".{RESULT}"
@@ -276,12 +279,12 @@ def _write(place: Path, trained: Trained) -> None:
 
 def _read(place: Path) -> Trained:
     values = json.loads((place / RESULT).read_text())
-    rows, rooms = (np.load(place / file) if (place / file).exists() else None for file in (ROWS, ROOMS))
+    rows, rooms, val_rows = (np.load(place / file) if (place / file).exists() else None for file in (ROWS, ROOMS, VAL_ROWS))
     shapes = []
     for path in sorted(place.glob("shown-*.npz")):
         with np.load(path) as one:
             shapes.append((str(one["name"]), one["points"], one["truth"], one["told"], float(one["iou"])))
-    return Trained(values["facts"], rows, [(int(epoch), float(score)) for epoch, score in values["curve"]], tuple(shapes), rooms)
+    return Trained(values["facts"], rows, [(int(epoch), float(score)) for epoch, score in values["curve"]], tuple(shapes), rooms, val_rows)
 
 
 def _said(facts: dict[str, Any]) -> str:

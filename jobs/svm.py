@@ -12,15 +12,16 @@ from mlflow import MlflowClient
 from jobs.config import names
 from jobs.config.evaluations import Evaluate
 from jobs.data.format import read_manifest
-from jobs.evaluate import compare, log_scores, per_class, probed, protocol
+from jobs.evaluate import compare, items, log_scores, per_class, probed, protocol
 from jobs.evaluation import pictures
+from jobs.evaluation.paired import gain
 from jobs.judged import Judged
 from jobs.models.tables import build_backbone
 from jobs.register import score_tags
 from jobs.scoring import judged_of
 from jobs.tracking import Stage, run_stage
 
-HEADLINE = ["balanced_accuracy"]
+HEADLINE = ["accuracy", "balanced_accuracy"]
 
 
 def main() -> None:
@@ -59,11 +60,15 @@ def judge_svm(
         return build_backbone(judged.backbone.name, judged.backbone.k)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found, confusion = compare(lambda: judged.encode(device), random, splits, Evaluate(points=points), say)
+    found, results = compare(lambda: judged.encode(device), random, splits, Evaluate(points=points), say)
     c = found["trained"]["c"]
     facts: dict[str, Any] = {"scores": found, "protocol": protocol(manifest, points, c), "model_id": judged.model_id, "per_class": []}
+    right = {side: results[side].right["test"].astype(float) for side in ("trained", "random") if "test" in results[side].right}
+    facts["gains"] = {"accuracy": gain(right)} if right else {}
     run = begin()
     log_scores(client, run, found, manifest, judged.model_id)
+    client.log_dict(run, items(results["trained"], splits), names.ITEMS)
+    confusion = results["trained"].confusion
     if confusion is not None:
         facts["per_class"] = per_class(confusion, manifest["categories"])
         with tempfile.TemporaryDirectory() as folder:
@@ -72,6 +77,7 @@ def judge_svm(
             client.log_artifact(run, str(picture), "pictures")
     if judged.version is not None:
         of_svm = {key: value for key, value in score_tags(facts).items() if not key.startswith("protocol.")}  # those are its pipeline's
+        of_svm[names.evaluation_metric("svm", manifest["name"], names.TAG_ITEMS)] = run
         for key, value in of_svm.items():
             client.set_model_version_tag(judged.version.name, str(judged.version.version), key, value)
     return facts

@@ -31,6 +31,10 @@ ENV_CODE_DIGEST = "ADACROSSNET_CODE_DIGEST"
 ENV_DATA_CONFIG = "ADACROSSNET_DATA_CONFIG"  # JSON of one data section, for preparing it alone
 
 
+ITEMS = "items.json"  # of an evaluation's run: a result for each item (shape, episode, room) that a score is the mean of
+TAG_ITEMS = "run"  # under `task/dataset/` of a version: the run that holds them
+
+
 def evaluation_metric(task: str, dataset: str, metric: str) -> str:
     """`svm/modelnet40/accuracy` and its like."""
     return f"{task}/{dataset}/{metric}"

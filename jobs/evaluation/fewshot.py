@@ -19,10 +19,9 @@ from jobs.data.draws import generator as generator_of
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation.features import Encode, split_features
 from jobs.evaluation.outcome import Outcome
-from jobs.evaluation.paired import differences
+from jobs.evaluation.paired import gain
 
 POOL = ("train", "val")  # together the published training split: support and queries come from there
-LEVEL = 0.95  # of the intervals
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,10 @@ def evaluate_fewshot(
         task="fewshot",
         metrics=metrics,
         headline=tuple(f"{ways}way_{shots}shot_accuracy" for ways, shots in drawn),
-        gains={f"{ways}way_{shots}shot_accuracy": _gain(told, (ways, shots)) for ways, shots in drawn},
+        gains={
+            f"{ways}way_{shots}shot_accuracy": gain({name: told[name][ways, shots] for name in ("random", "trained")})
+            for ways, shots in drawn
+        },
         protocol={
             "classifier": "linear SVC, one-vs-one, on features standardised on the support",
             "c": settings.c,
@@ -122,14 +124,12 @@ def evaluate_fewshot(
             "seed": settings.seed,
             "shapes_from": " and ".join(name for name in POOL if name in splits),
         },
+        items={
+            f"{ways}way_{shots}shot_accuracy": ([f"episode {number}" for number in range(len(one))], one)
+            for (ways, shots), one in told["trained"].items()
+        },
         listed={"episodes": _listed(drawn, told, pool)},
     )
-
-
-def _gain(told: Mapping[str, Mapping[tuple[int, int], list[float]]], key: tuple[int, int]) -> dict[str, float]:
-    """Trained minus random weights, episode by episode, with its t interval."""
-    found = differences({name: told[name][key] for name in ("random", "trained")}, "random", LEVEL)["trained"]
-    return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
 def _listed(

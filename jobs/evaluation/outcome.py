@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+Items = dict[str, tuple[list[str], list[float]]]  # score -> (ids, value) of the items that it is the mean of
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -16,6 +18,7 @@ class Outcome:
     headline: tuple[str, ...]  # metrics that tables show
     protocol: dict[str, Any]
     gains: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> trained minus random, paired: mean, low, high
+    items: Items = field(default_factory=dict)  # of the trained encoder
     listed: dict[str, Any] = field(default_factory=dict)  # name -> JSON value, an artifact each
     pictures: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # name -> what draws it as a PNG
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
+
+GAIN_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,10 @@ def _p(values: np.ndarray) -> float:
     if not values.std(ddof=1) > 0:  # all seeds differ by the same: only no difference at all is no evidence
         return 1.0 if values.mean() == 0 else 0.0
     return float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def gain(values: Mapping[str, Sequence[float] | NDArray[np.float64]], baseline: str = "random") -> dict[str, float]:
+    """mean, low and high (95%) of the other one minus the `baseline`, item by item. ValueError for fewer than two items."""
+    other = next(name for name in values if name != baseline)
+    found = differences({name: [float(one) for one in values[name]] for name in (baseline, other)}, baseline, GAIN_LEVEL)[other]
+    return {"mean": found.mean, "low": found.low, "high": found.high}

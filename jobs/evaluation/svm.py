@@ -43,6 +43,7 @@ class Result:
     test: dict[str, float] | None  # the same, refitted on train + validation; None where no test split was given
     confusion: np.ndarray | None  # [categories, categories] rows: truth, on test
     beside: dict[float, dict[str, float]] = field(default_factory=dict)  # other C -> the scores that `test` holds at c
+    right: dict[str, np.ndarray] = field(default_factory=dict)  # val, test -> which rows are told right
 
     def as_dict(self) -> dict[str, Any]:
         return {"c": self.c, "tried": {str(c): score for c, score in self.tried.items()}, "val": self.val, "test": self.test}
@@ -54,13 +55,21 @@ def choose_c(train: Split, val: Split, grid: Sequence[float]) -> tuple[float, di
     The grid widens by decades while its best lies at an edge; of equal scores the smallest C wins.
     ValueError when train holds fewer than two categories, validation none, or a feature is not finite.
     """
+    c, tried, predicted = _choose(train, val, grid)
+    return c, tried, scores(val.labels, predicted)
+
+
+def _choose(train: Split, val: Split, grid: Sequence[float]) -> tuple[float, dict[float, float], np.ndarray]:
+    """`choose_c`, with the predictions at C on validation."""
     _check(train, "train")
     _check(val, "validation")
     machine = OneVsOne(train)
     tried: dict[float, dict[str, float]] = {}
+    told: dict[float, np.ndarray] = {}
     waiting = sorted(set(grid))
     for _ in range(2 * MOST_DECADES + 1):
-        tried |= {c: scores(val.labels, predicted) for c, predicted in machine.predict(val.features, waiting).items()}
+        told |= machine.predict(val.features, waiting)
+        tried |= {c: scores(val.labels, told[c]) for c in waiting}
         best = min(tried, key=lambda c: (-tried[c]["balanced_accuracy"], c))
         low, high = min(tried), max(tried)
         # All equal: every C is too small to tell the features apart, so a larger one is tried, not a smaller.
@@ -71,18 +80,20 @@ def choose_c(train: Split, val: Split, grid: Sequence[float]) -> tuple[float, di
             waiting = [float(f"{low / 10:.9g}")]
         else:
             break
-    return best, {c: tried[c]["balanced_accuracy"] for c in sorted(tried)}, tried[best]
+    return best, {c: tried[c]["balanced_accuracy"] for c in sorted(tried)}, told[best]
 
 
 def evaluate(train: Split, val: Split, test: Split | None, grid: Sequence[float], categories: int, beside: Sequence[float] = ()) -> Result:
     """The whole protocol. `test` is looked at once, after C stands: at C and, sharing its kernel values, at every C of `beside`."""
-    c, tried, val_scores = choose_c(train, val, grid)
+    c, tried, told = _choose(train, val, grid)
+    val_scores, right = scores(val.labels, told), {"val": told == val.labels}
     if test is None:
-        return Result(c, tried, val_scores, None, None)
+        return Result(c, tried, val_scores, None, None, right=right)
     predicted = _refitted([c, *beside], train, val, test)
     at = {other: scores(test.labels, found) for other, found in predicted.items()}
     confusion = confusion_matrix(test.labels, predicted[c], labels=np.arange(categories))
-    return Result(c, tried, val_scores, at[c], confusion, {other: at[other] for other in beside})
+    right["test"] = predicted[c] == test.labels
+    return Result(c, tried, val_scores, at[c], confusion, {other: at[other] for other in beside}, right)
 
 
 def score_at(c: float, train: Split, val: Split, test: Split) -> tuple[dict[str, float], np.ndarray]:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation import pictures
 from jobs.evaluation.iou import per_category
-from jobs.evaluation.outcome import Outcome
-from jobs.evaluation.paired import differences
+from jobs.evaluation.outcome import Items, Outcome
+from jobs.evaluation.paired import gain
+from jobs.evaluation.scenes import rooms_of
 from jobs.finetuning import scenes
 from jobs.finetuning.plan import SIDES, Training, splits_of
 
-LEVEL = 0.95
+OF_A_ROOM = "voted_miou_of_a_room"  # of each alone; their mean is not that of all points together
 Shown = tuple[str, NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], float]  # id, points, true and predicted parts, IoU
 RULES = {"parts": "parts of the shape's category alone; a part in neither truth nor prediction counts 1", "scenes": scenes.RULE}
 
@@ -31,6 +32,7 @@ class Trained:
     curve: list[tuple[int, float]]
     shown: tuple[Shown, ...] = ()  # shapes, or whole rooms
     rooms: NDArray[np.float64] | None = None  # training.Tuned.rooms
+    val_rows: NDArray[np.float64] | None = None  # as rows, on validation
 
 
 def outcome_of(settings: Any, found: Mapping[Training, Trained], folder: Path, selects: str) -> Outcome:
@@ -39,11 +41,11 @@ def outcome_of(settings: Any, found: Mapping[Training, Trained], folder: Path, s
     listed: dict[str, Any] = {"trainings": {key.said: one.facts for key, one in found.items()}}
     drawn: dict[str, Callable[[Path], None]] = {"learning_curves": lambda path: pictures.learning_curves(path, curves, selects)}
     make = _scenes if settings.task == "scenes" else _shapes
-    metrics, headline, gains = make(settings, found, folder, listed, drawn)
-    return Outcome(settings.task, metrics, headline, _protocol(settings, selects), gains, listed, drawn)
+    metrics, headline, gains, items = make(settings, found, folder, listed, drawn)
+    return Outcome(settings.task, metrics, headline, _protocol(settings, selects), gains, items, listed, drawn)
 
 
-Numbers = tuple[dict[str, dict[str, float]], tuple[str, ...], dict[str, dict[str, float]]]  # metrics, headline, gains
+Numbers = tuple[dict[str, dict[str, float]], tuple[str, ...], dict[str, dict[str, float]], Items]  # metrics, headline, gains, items
 
 
 def _shapes(
@@ -57,12 +59,18 @@ def _shapes(
         for part in ("val", "test"):
             for metric, value in (one.facts[part] or {}).items():
                 metrics[key.side][_named(metric, key.fraction, settings, "val_" if part == "val" else "")] = value
-    test = splits_of(folder, settings, None).get("test")
+    splits, items = splits_of(folder, settings, None), Items()
+    test = splits.get("test")
     for fraction in fractions:
+        one = found[Training("trained", fraction)]
+        for prefix, dataset, rows in (("val_", splits["val"], one.val_rows), ("", test, one.rows)):
+            if dataset is not None and rows is not None:
+                name = _named(_of_shapes(settings), fraction, settings, prefix)
+                items[name] = (dataset.ids, _of_shape(settings, rows, dataset).tolist())
         kept = {side: found[Training(side, fraction)].rows for side in SIDES}
         if test is not None and all(rows is not None for rows in kept.values()):
             values = {side: _of_shape(settings, rows, test) for side, rows in kept.items()}  # type: ignore[arg-type]
-            gains[_named(_of_shapes(settings), fraction, settings, "")] = _gain(values)
+            gains[_named(_of_shapes(settings), fraction, settings, "")] = gain(values)
     if test is not None and settings.task == "parts":
         ious = {side: found[Training(side)].rows[:, 0] for side in SIDES}  # type: ignore[index]
         listed["per_category"] = per_category(ious, test.labels, test.categories)
@@ -73,7 +81,7 @@ def _shapes(
         name = "balanced_accuracy"
         points = {side: [(f, metrics[side].get(_named(name, f, settings, ""), np.nan)) for f in fractions] for side in SIDES}
         drawn["label_fractions"] = lambda path: pictures.label_fractions(path, points, name)
-    return metrics, tuple(_named(_of_shapes(settings), fraction, settings, "") for fraction in fractions), gains
+    return metrics, tuple(_named(_of_shapes(settings), fraction, settings, "") for fraction in fractions), gains, items
 
 
 def _scenes(
@@ -82,12 +90,15 @@ def _scenes(
     """Semantic segmentation, a test row a block, and whole rooms by votes."""
     metrics = scenes.scene_metrics(found)
     if any(one.rooms is None for one in found.values()):
-        return metrics, ("val_miou",), {}
+        return metrics, ("val_miou",), {}, {}
     classes = PreparedDataset(folder, None).manifest["part_names"]
     listed["per_class"] = scenes.per_class(found, classes)
     drawn |= scenes.drawn(found, classes)
     rooms = {side: scenes.room_mious([one.rooms for key, one in found.items() if key.side == side]) for side in SIDES}  # type: ignore[misc]
-    return metrics, ("miou", "voted_miou"), {"voted_miou_of_a_room": _gain(rooms)} if len(rooms["random"]) > 1 else {}
+    gains = {OF_A_ROOM: gain(rooms)} if len(rooms["random"]) > 1 else {}
+    areas = sorted({key.area or 0 for key in found})  # 0: the dataset's own
+    ids = [room for area in areas for room in rooms_of(splits_of(folder, settings, area or None)["test"].ids)]
+    return metrics, ("miou", "voted_miou"), gains, {OF_A_ROOM: (ids, rooms["trained"].tolist())}
 
 
 def _of_shapes(settings: Any) -> str:
@@ -97,12 +108,6 @@ def _of_shapes(settings: Any) -> str:
 
 def _of_shape(settings: Any, rows_RM: NDArray[np.float64], test: PreparedDataset) -> NDArray[np.float64]:
     return rows_RM[:, 0] if settings.task == "parts" else (rows_RM[:, 0] == test.labels).astype(float)
-
-
-def _gain(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """Trained minus random weights, shape by shape, with its t interval."""
-    found = differences({side: values[side].tolist() for side in SIDES}, "random", LEVEL)["trained"]
-    return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
 def _named(metric: str, fraction: float, settings: Any, prefix: str) -> str:

@@ -58,6 +58,7 @@ class Tuned:
     shapes: int  # with labels
     test_rows: NDArray[np.float64] | None  # [shapes of test, M]: what the task keeps of each
     rooms: NDArray[np.float64] | None = None  # [rooms of test, K * K]: their voted confusion matrices, where there are rooms
+    val_rows: NDArray[np.float64] | None = None  # as test_rows, on validation
 
     def facts(self) -> dict[str, Any]:
         """Without the rows."""
@@ -254,4 +255,4 @@ def tune(
     rooms = course.judge_rooms("test") if rows is not None and isinstance(task, SceneSegmentation) else None
     test = None if rows is None else task.scores(rows, splits["test"])
     best = course.best
-    return Tuned(best["val"], test, best["epoch"], course.epochs, len(course.chosen), rows, rooms), course
+    return Tuned(best["val"], test, best["epoch"], course.epochs, len(course.chosen), rows, rooms, course.judge("val")), course

@@ -86,36 +86,29 @@ def show_version(version: Version, as_json: AsJson = False, state: State = None)
 
 
 def compare_versions(first: Version, second: Version, as_json: AsJson = False, state: State = None) -> None:
-    """Compare the scores of two versions, second minus first. Test scores are shown, and must choose nothing."""
+    """Compare the scores of two versions, second minus first; paired with a 95% interval where both were judged on the same items.
+
+    Test scores are shown, and must choose nothing.
+    """
     from rich.table import Table
 
     from service.display import wide_console
-    from service.promotion import compare, of_test
     from service.registry import version_of
 
     with _runs(state) as runs:
         a, b = (version_of(runs, one) for one in (first, second))
-    rows: list[dict[str, Any]] = [
-        {
-            "score": row.name,
-            "first": row.champion,
-            "second": row.candidate,
-            "difference": row.gain,
-            "not_comparable": row.why_not or None,
-            "decides": row.decides,
-            "of_test": of_test(row.name),
-        }
-        for row in compare(b.tags, a.tags)
-    ]
+        rows = _compared(runs, a, b)
     if as_json:
         typer.echo(json.dumps(rows))
         return
     table = Table(title=f"{a.name}/{a.version} and {b.name}/{b.version}", title_justify="left")
-    for column in ("score", "first", "second", "second - first", ""):
+    for column in ("score", "first", "second", "second - first", "paired (95%)", ""):
         table.add_column(column, justify="left" if column in ("score", "") else "right")
     for row in rows:
+        by = row["paired"]
+        said = f"{by['mean']:+.4f} ({by['low']:+.4f} to {by['high']:+.4f}), {by['items']} items" if by else "-"
         note = row["not_comparable"] or ("a rule may look at it" if row["decides"] else "test: must not choose" if row["of_test"] else "")
-        table.add_row(row["score"], _number(row["first"]), _number(row["second"]), _number(row["difference"], "+.4f"), note)
+        table.add_row(row["score"], _number(row["first"]), _number(row["second"]), _number(row["difference"], "+.4f"), said, note)
     wide_console().print(table)
 
 
@@ -162,6 +155,40 @@ def rollback(
     with _runs(state) as runs:
         now, before = roll_back(runs, name, reason)
     typer.echo(f"{name}/{now} is champion again; {name}/{before} is previous")
+
+
+def _compared(runs: Runs, a: ModelVersion, b: ModelVersion) -> list[dict[str, Any]]:
+    """A row a score that either has, and a row a score that both have on the same items alone."""
+    from service.paired import paired
+    from service.promotion import compare, of_test
+
+    found = compare(b.tags, a.tags)
+    alike = {tuple(row.name.split("/")[:2]) for row in found if row.gain is not None}
+    pairs = {
+        f"{task}/{dataset}/{name}": one
+        for task, dataset in alike
+        for name, one in paired(runs, a.tags, b.tags, task, dataset).items()
+    }
+    rows: list[dict[str, Any]] = [
+        {
+            "score": row.name,
+            "first": row.champion,
+            "second": row.candidate,
+            "difference": row.gain,
+            "not_comparable": row.why_not or None,
+            "decides": row.decides,
+            "of_test": of_test(row.name),
+            "paired": vars(pairs[row.name]) if row.name in pairs else None,
+        }
+        for row in found
+    ]
+    for name in sorted(pairs.keys() - {row.name for row in found}):
+        one = pairs[name]
+        rows.append(
+            {"score": name, "first": one.first, "second": one.second, "difference": one.mean, "not_comparable": None, "decides": False,
+             "of_test": of_test(name), "paired": vars(one)}
+        )  # fmt: skip
+    return rows
 
 
 @contextmanager
