@@ -50,6 +50,11 @@ def roll_back(runs: Runs, name: str, reason: str) -> tuple[str, str]:
     champion, previous = holder(runs, name, names.ALIAS_CHAMPION), holder(runs, name, names.ALIAS_PREVIOUS)
     if champion is None or previous is None:
         raise ValueError(f"{name} has no {'champion' if champion is None else 'previous champion'}: there is nothing to go back to")
+    if champion.version == previous.version:  # an earlier rollback was broken off after its first alias
+        taken = [one for one in runs.client.search_model_versions(f"name = '{name}'") if "rolled_back.at" in one.tags]
+        last = max(taken, key=lambda one: one.tags["rolled_back.at"])
+        runs.client.set_registered_model_alias(name, names.ALIAS_PREVIOUS, str(last.version))
+        return str(champion.version), str(last.version)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     note = {"rolled_back.by": getpass.getuser(), "rolled_back.at": now, "rolled_back.why": reason}
     for key, value in note.items():

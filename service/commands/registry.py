@@ -1,4 +1,4 @@
-"""`models list`, `show`, `compare`, `promote` and `rollback`: registered versions, and which of them is champion."""
+"""`models list`, `show`, `compare`, `promote`, `rollback` and `prune`: registered versions, and which of them is champion."""
 from __future__ import annotations
 
 import json
@@ -189,6 +189,45 @@ def _compared(runs: Runs, a: ModelVersion, b: ModelVersion) -> list[dict[str, An
              "of_test": of_test(name), "paired": vars(one)}
         )  # fmt: skip
     return rows
+
+
+def prune(
+    keep: Annotated[
+        int | None,
+        typer.Option(help="Remove versions without an alias too, but for the newest N of each model.", min=1, show_default="all stay"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only listed.")] = False,
+    as_json: AsJson = False,
+    state: State = None,
+) -> None:
+    """Remove encoders that no version points to. What an alias or a version that stays needs is never touched."""
+    from service.pruning import prunable
+    from service.pruning import prune as remove
+
+    with _runs(state) as runs:
+        found = prunable(runs, PREFIX, keep)
+        if yes:
+            remove(runs, found)
+    facts = {
+        "removed": yes,
+        "versions": [f"{one.name}/{one.version}" for one in found.versions],
+        "encoders": [str(one.model_id) for one in found.models],
+        "kept_versions": found.kept_versions,
+        "kept_encoders": found.kept_models,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for version in found.versions:
+        typer.echo(f"{version.name}/{version.version}")
+    for model in found.models:
+        typer.echo(f"{model.model_id}  {model.name} of run {model.source_run_id}")
+    what = f"{len(found.versions)} versions and {len(found.models)} encoders"
+    stays = f"{found.kept_versions} versions and {found.kept_models} encoders stay"
+    if yes:
+        typer.echo(f"removed {what}; {stays}. `mlflow gc` on the server's machine frees their disk")
+    else:
+        typer.echo(f"would remove {what}; {stays}" + (". --yes removes them" if found.versions or found.models else ""))
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from jobs.models.pointnet import PointNet
 from jobs.models.published import Reading
 from jobs.prepare import prepare
 from jobs.pretraining import checkpoint
+from service.commands.registry import _compared
+from service.mlflow_runs import Runs
 
 
 @pytest.fixture
@@ -119,6 +121,23 @@ def test_scores_stand_on_the_run_the_logged_model_and_the_version(client: Mlflow
     balanced = svm["scores"]["trained"]["test"]["balanced_accuracy"]
     assert float(tags["svm/synthetic/trained.test.balanced_accuracy"]) == pytest.approx(balanced, abs=1e-6)
     assert np.mean([row["recall"] for row in svm["per_class"]]) == pytest.approx(balanced)
+
+    other = PointNet()
+    torch.save(other.state_dict(), tmp_path / "other.pth")
+    second = register(tmp_path / "other.pth", Backbone(name="pointnet"), None, Reading(other.state_dict()), "judged")
+    beside = find_judged(client, f"models:/adacrossnet-pointnet/{second}")
+    again = evaluate_model(client, beside, tmp_path / "data", SVM, None, 64, 0, lambda line: None)
+    evaluate_model(client, beside, tmp_path / "data", "fewshot", settings, 64, 0, lambda line: None)
+    runs = Runs(client.tracking_uri)
+    both = (client.get_model_version("adacrossnet-pointnet", one) for one in (number, second))
+    rows = {row["score"]: row for row in _compared(runs, *both)}
+    accuracy = rows["svm/synthetic/test.accuracy"]
+    gain = again["scores"]["trained"]["test"]["accuracy"] - svm["scores"]["trained"]["test"]["accuracy"]
+    assert accuracy["difference"] == pytest.approx(gain, abs=1e-6) and accuracy["paired"]["mean"] == pytest.approx(gain)
+    assert accuracy["paired"]["low"] <= gain <= accuracy["paired"]["high"] and accuracy["of_test"]
+    assert rows["svm/synthetic/val.accuracy"]["paired"]["items"] == svm["protocol"]["shapes"]["val"]
+    assert rows["fewshot/synthetic/2way_2shot_accuracy"]["paired"]["items"] == 3
+    assert rows["svm/synthetic/test.balanced_accuracy"]["paired"] is None, "it is no mean over shapes"
 
 
 def test_a_dataset_without_enough_shapes_is_refused_before_a_run_begins(client: MlflowClient, encoder: PointNet, tmp_path: Path) -> None:
