@@ -83,7 +83,7 @@ def log_outcome(
         client.log_dict(run_id, value, f"{name}.json")
     with tempfile.TemporaryDirectory() as folder:
         for name, draw in outcome.pictures.items():
-            picture = Path(folder) / f"{called}_{name}.png"
+            picture = Path(folder) / f"{called}_{name}{'' if name.endswith('.html') else '.png'}"
             draw(picture)
             client.log_artifact(run_id, str(picture), "pictures")
     if version is not None:

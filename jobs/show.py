@@ -1,4 +1,7 @@
-"""A contact sheet of a prepared dataset: some shapes, each with its cloud and views. `python -m jobs.show DIR OUT.png [--shapes 12]`."""
+"""Some shapes of a prepared dataset: as a contact sheet with views (OUT.png), or to be turned in a browser (OUT.html).
+
+`python -m jobs.show DIR OUT [--shapes 12]`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 
 from jobs.data.images import decode
 from jobs.data.prepared import PreparedDataset
+from jobs.evaluation.viewer import Shown, write_page
 
 MOST_VIEWS = 4  # shown a shape
 MOST_SHAPES = 120  # on a sheet: more take minutes to draw and nobody looks at
@@ -51,6 +55,19 @@ def contact_sheet(folder: Path, out: Path, shapes: int) -> None:
     plt.close(figure)
 
 
+def page(folder: Path, out: Path, shapes: int) -> None:
+    """Writes `out` (HTML) with `shapes` clouds to choose from, coloured by part where there are parts, else alike."""
+    dataset = PreparedDataset(folder, None)
+    shown = []
+    for row in _spread(dataset.labels, shapes):
+        parts = dataset.parts(row)
+        labels = np.zeros(len(dataset.points(row)), np.int64) if parts is None else parts
+        name = f"{dataset.ids[row]} ({dataset.splits[row]})"
+        shown.append(Shown(name, dataset.points(row)[:, :3], {dataset.categories[dataset.labels[row]]: labels}))
+    up = "y" if dataset.manifest["channels"] == 3 else "z"
+    write_page(out, dataset.manifest["name"], shown, dataset.manifest["part_names"] or ["a point"], up)
+
+
 def _spread(labels: NDArray[np.int64], count: int) -> list[int]:
     """Rows of `count` shapes, one a class in turn, sorted by class."""
     turns = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -77,15 +94,16 @@ def _cloud(axes: Axes, points: NDArray[np.float32], parts: NDArray[np.int16] | N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="a prepared dataset")
-    parser.add_argument("out", type=Path, help="the picture to write, PNG")
+    parser.add_argument("out", type=Path, help="what to write: a PNG, or with .html a page")
     parser.add_argument("--shapes", type=int, default=12, help="how many shapes to show")
     arguments = parser.parse_args()
     try:
         if not 1 <= arguments.shapes <= MOST_SHAPES:
             raise ValueError(f"--shapes is {arguments.shapes}: a sheet shows 1 to {MOST_SHAPES}")
         if arguments.out.is_dir() or not arguments.out.parent.is_dir():
-            raise ValueError(f"{arguments.out} is {'a folder' if arguments.out.is_dir() else 'in no folder'}: name a PNG file to write")
-        contact_sheet(arguments.folder, arguments.out, arguments.shapes)
+            raise ValueError(f"{arguments.out} is {'a folder' if arguments.out.is_dir() else 'in no folder'}: name a PNG or HTML file")
+        draw = page if arguments.out.suffix == ".html" else contact_sheet
+        draw(arguments.folder, arguments.out, arguments.shapes)
     except (ValueError, OSError) as error:
         sys.exit(f"show: error: {error}")
     print(f"show: {arguments.out}")

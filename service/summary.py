@@ -27,7 +27,7 @@ def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
         if stage.run_id is None:
             continue
         facts[stage.name] = runs.read_json(stage.run_id, f"{stage.name}.json") or {}
-        pictures += [str(path) for path in runs.download(stage.run_id, "pictures", folder) if path.suffix == ".png"]
+        pictures += [str(path) for path in runs.download(stage.run_id, "pictures", folder) if path.suffix in (".png", ".html")]
         if stage.name == "sweep" and facts["sweep"]:
             fetch_report(stage.run_id, runs, folder)
     trained = facts.get("pretrain", {})

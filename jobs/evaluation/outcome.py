@@ -20,7 +20,7 @@ class Outcome:
     gains: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> trained minus random, paired: mean, low, high
     items: Items = field(default_factory=dict)  # of the trained encoder
     listed: dict[str, Any] = field(default_factory=dict)  # name -> JSON value, an artifact each
-    pictures: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # name -> what draws it as a PNG
+    pictures: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # name (PNG, or with .html a page) -> what draws it
 
     def facts(self) -> dict[str, Any]:
         """As plain values."""

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.prepared import PreparedDataset
-from jobs.evaluation import pictures
+from jobs.evaluation import pictures, viewer
 from jobs.evaluation.iou import per_category
 from jobs.evaluation.outcome import Items, Outcome
 from jobs.evaluation.paired import gain
 from jobs.evaluation.scenes import rooms_of
+from jobs.evaluation.viewer import write_page
 from jobs.finetuning import scenes
 from jobs.finetuning.plan import SIDES, Training, splits_of
 
@@ -48,6 +49,13 @@ def outcome_of(settings: Any, found: Mapping[Training, Trained], folder: Path, s
 Numbers = tuple[dict[str, dict[str, float]], tuple[str, ...], dict[str, dict[str, float]], Items]  # metrics, headline, gains, items
 
 
+def as_shown(shown: tuple[Shown, ...]) -> list[viewer.Shown]:
+    """For a page."""
+    return [
+        viewer.Shown(f"{name}, IoU {iou:.2f}", points, {"truth": truth, "prediction": told}) for name, points, truth, told, iou in shown
+    ]
+
+
 def _shapes(
     settings: Any, found: Mapping[Training, Trained], folder: Path, listed: dict[str, Any], drawn: dict[str, Callable[[Path], None]]
 ) -> Numbers:
@@ -77,6 +85,8 @@ def _shapes(
         shown = found[Training("trained")].shown
         if shown:
             drawn["gallery"] = lambda path: pictures.gallery(path, shown)
+            names = test.manifest["part_names"]
+            drawn["gallery.html"] = lambda path: write_page(path, "Parts of test shapes", as_shown(shown), names, up="y")
     if len(fractions) > 1:
         name = "balanced_accuracy"
         points = {side: [(f, metrics[side].get(_named(name, f, settings, ""), np.nan)) for f in fractions] for side in SIDES}
@@ -93,7 +103,11 @@ def _scenes(
         return metrics, ("val_miou",), {}, {}
     classes = PreparedDataset(folder, None).manifest["part_names"]
     listed["per_class"] = scenes.per_class(found, classes)
-    drawn |= scenes.drawn(found, classes)
+    drawn["confusion"] = scenes.confusion_picture(found, classes)
+    shown = tuple(room for key, one in found.items() if key.side == "trained" for room in one.shown)
+    if shown:
+        drawn["rooms"] = lambda path: pictures.rooms(path, shown, classes)
+        drawn["rooms.html"] = lambda path: write_page(path, "Test rooms", as_shown(shown), classes, up="z")
     rooms = {side: scenes.room_mious([one.rooms for key, one in found.items() if key.side == side]) for side in SIDES}  # type: ignore[misc]
     gains = {OF_A_ROOM: gain(rooms)} if len(rooms["random"]) > 1 else {}
     areas = sorted({key.area or 0 for key in found})  # 0: the dataset's own

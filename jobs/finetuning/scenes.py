@@ -56,16 +56,10 @@ def per_class(found: Mapping[Training, Any], classes: Sequence[str]) -> list[dic
     ]
 
 
-def drawn(found: Mapping[Training, Any], classes: Sequence[str]) -> dict[str, Callable[[Path], None]]:
-    """Confusion of the pretrained encoder's rooms, and some rooms from two views."""
+def confusion_picture(found: Mapping[Training, Any], classes: Sequence[str]) -> Callable[[Path], None]:
+    """Of the pretrained encoder's rooms."""
     confusion = together([one.rooms for key, one in found.items() if key.side == "trained"])
-    shown = [room for key, one in found.items() if key.side == "trained" for room in one.shown]
-    made: dict[str, Callable[[Path], None]] = {
-        "confusion": lambda path: pictures.confusion(path, confusion, classes, "voted, points of whole rooms", "points")
-    }
-    if shown:
-        made["rooms"] = lambda path: pictures.rooms(path, shown, classes)
-    return made
+    return lambda path: pictures.confusion(path, confusion, classes, "voted, points of whole rooms", "points")
 
 
 def together(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -78,9 +78,12 @@ def verify(folder: Folder, as_json: AsJson = False) -> None:
 
 def show(
     folder: Folder,
-    out: Annotated[Path | None, typer.Argument(help="The picture; else DIR/contact-sheet.png.", metavar="OUT.png")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Argument(help="The picture, or OUT.html to turn clouds in a browser; else DIR/contact-sheet.png.", metavar="OUT.png"),
+    ] = None,
     shapes: Annotated[int, typer.Option(help="How many shapes.", min=1, max=120)] = 12,
 ) -> None:
-    """Draw a contact sheet: for some shapes the cloud and its views."""
+    """Draw a contact sheet: for some shapes the cloud and its views; or, with OUT.html, clouds to turn."""
     picture = (out or folder / "contact-sheet.png").resolve()
     run_module("show", str(folder.resolve()), str(picture), "--shapes", str(shapes))

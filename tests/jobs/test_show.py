@@ -7,7 +7,7 @@ from PIL import Image
 
 from jobs.config.datasets import Synthetic
 from jobs.prepare import prepare
-from jobs.show import _spread, contact_sheet
+from jobs.show import _spread, contact_sheet, page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +27,13 @@ def test_the_sheet_shows_clouds_and_views(tmp_path: Path) -> None:
     assert (four != 255).any(2).mean() > 0.05
 
 
+def test_a_page_holds_every_cloud_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    page(small(tmp_path / "data"), tmp_path / "clouds.html", 4)
+    text = (tmp_path / "clouds.html").read_text()
+    assert text.count('"mode":"markers"') == 4 and "<script src=" not in text
+    assert "(train)" in text and "seat" in text, "names of shapes, and of their parts"
+
+
 def test_shapes_are_taken_from_the_classes_in_turn() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1, 2])
     assert _spread(labels, 3) == [0, 4, 6]
@@ -36,7 +43,7 @@ def test_shapes_are_taken_from_the_classes_in_turn() -> None:
 
 def test_a_folder_as_the_picture_and_more_shapes_than_a_sheet_holds_are_refused(tmp_path: Path) -> None:
     for arguments, message in (
-        ((str(tmp_path),), "is a folder: name a PNG file to write"),
+        ((str(tmp_path),), "is a folder: name a PNG or HTML file"),
         ((str(tmp_path / "no/a.png"),), "is in no folder"),
         ((str(tmp_path / "a.png"), "--shapes", "121"), "a sheet shows 1 to 120"),
     ):

@@ -135,7 +135,7 @@ def test_several_areas_are_scored_together_and_one_by_one(rooms: Path) -> None:
     assert low <= one["overall_accuracy"] <= high
     assert outcome.gains["voted_miou_of_a_room"]["low"] <= outcome.gains["voted_miou_of_a_room"]["high"]
     assert {"class", "points", "trained", "random", "trained_voted"} <= outcome.listed["per_class"][0].keys()
-    assert {"confusion", "rooms", "learning_curves"} == outcome.pictures.keys() and outcome.protocol["channels"] == 3
+    assert {"confusion", "rooms", "rooms.html", "learning_curves"} == outcome.pictures.keys() and outcome.protocol["channels"] == 3
 
 
 @pytest.mark.parametrize(
