@@ -31,7 +31,7 @@ def _measured(name: str) -> Callable[..., list[dict[str, Any]]]:
     return measure
 
 
-BENCHMARKS = {name: _measured(name) for name in ("encoder", "whole_step", "svm", "ray_step", "reading")}
+BENCHMARKS = {name: _measured(name) for name in ("encoder", "whole_step", "svm", "ray_step", "reading", "preparing", "probe_share")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,12 +50,12 @@ def write_page(path: Path, title: str, shown: Sequence[Shown], names: Sequence[s
     ]
     axes = {axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}
     width = (1 - GAP * (per - 1)) / per
-    camera = {"up": {axis: float(axis == up) for axis in "xyz"}, "eye": {"x": 1.3, "y": 0.8, "z": 1.3} if up == "y" else None}
+    camera = {"up": {axis: float(axis == up) for axis in "xyz"}, "eye": {axis: 1.0 if axis == up else 1.7 for axis in "xyz"}}
     for place in range(per):
         left = place * (width + GAP)
-        domain = {"x": [left, left + width], "y": [0, 0.93]}
+        domain = {"x": [left, left + width], "y": [0, 0.92]}
         figure.update_layout({_scene(place): {**axes, "aspectmode": "data", "domain": domain, "camera": camera}})
-        figure.add_annotation(text=opinions[place], x=left + width / 2, y=0.94, xref="paper", yref="paper", showarrow=False)
+        figure.add_annotation(text=opinions[place], x=left + width / 2, y=0.95, xref="paper", yref="paper", showarrow=False)
     figure.update_layout(
         title={"text": title, "x": 0.5}, margin={"l": 0, "r": 0, "t": 40, "b": 0}, paper_bgcolor="white",
         updatemenus=[{"buttons": buttons, "x": 0.0, "y": 1.0, "xanchor": "left", "yanchor": "top"}],
