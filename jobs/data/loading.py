@@ -112,8 +112,8 @@ def check_enough(folder: Path | str, points: int, field: str) -> dict[str, Any]:
 def check_evaluable(folder: Path | str, points: int) -> None:
     """ValueError when a linear SVM cannot be trained, chosen and judged on the prepared dataset in `folder`.
 
-    That is when it stores fewer than `points` (evaluate.points) points a shape, when train or val is empty, or when train holds fewer
-    than two categories. It reads the manifest alone.
+    That is when it stores fewer than `points` (evaluate.points) points a shape, when train or val is empty, when train holds fewer than
+    two categories, or none of one that val or test holds. It reads the manifest alone.
     """
     manifest = check_stored(folder, points, "evaluate.points")
     counts = {split: int(value["count"]) for split, value in manifest["splits"].items()}
@@ -128,6 +128,14 @@ def check_evaluable(folder: Path | str, points: int) -> None:
             f"{folder} holds shapes of {len(present)} category in train ({', '.join(present)}), the linear SVM needs at least 2: "
             f"prepare a source with more categories as data or probe"
         )
+    for split in ("val", "test"):
+        held = manifest["splits"].get(split, {}).get("categories", {})
+        unknown = [category for category, count in held.items() if count and category not in present]
+        if unknown:
+            raise ValueError(
+                f"{folder} has shapes of {', '.join(unknown[:5])} in {split} and none in train, so no classifier can know them: leave those "
+                "shapes out of the source, or give the category some in train"
+            )
 
 
 def evaluable_splits(folder: Path | str) -> dict[str, PreparedDataset]:

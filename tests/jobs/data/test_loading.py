@@ -125,3 +125,16 @@ def test_a_dataset_that_cannot_be_evaluated_is_refused_with_the_way_out(small: P
     prepare(meshes, say=lambda line: None, parallel=False)
     with pytest.raises(ValueError, match=r"holds shapes of 1 category in train \(tetra\), the linear SVM needs at least 2"):
         check_evaluable(tmp_path / "single", 64)
+
+
+def test_a_category_that_training_never_sees_is_named(tmp_path: Path) -> None:
+    for split, classes in (("train", "abc"), ("test", "abd")):
+        for name in classes:
+            for number in range(4):
+                path = tmp_path / "meshes" / f"class_{name}" / split / f"{number}.off"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                size = 1 + number + 7 * ord(name) + (100 if split == "test" else 0)
+                path.write_text(f"OFF\n4 4 0\n0 0 0\n{size} 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n")
+    prepare(Meshes(kind="meshes", source=tmp_path / "meshes", views=0, points=64, target=tmp_path / "data"), lambda line: None, False)
+    with pytest.raises(ValueError, match="has shapes of class_d in test and none in train"):
+        check_evaluable(tmp_path / "data", 64)
