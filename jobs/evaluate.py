@@ -51,7 +51,7 @@ def evaluate_stage(stage: Stage) -> None:
         stage.picture("confusion", lambda path: pictures.confusion(path, confusion, manifest["categories"], title))
     log_scores(stage.client, stage.run_id, found, manifest, model_id)
     stage.client.log_dict(stage.run_id, items(results["trained"], splits), names.ITEMS)
-    read_with = {**protocol(manifest, settings.points, found["trained"]["c"]), "epoch_selected_on": pretrained["selected_on"]}
+    read_with = {**protocol(manifest, settings, found["trained"]["c"]), "epoch_selected_on": pretrained["selected_on"]}
     table = [] if confusion is None else per_class(confusion, manifest["categories"])
     stage.leave({"scores": found, "protocol": read_with, "model_id": model_id, "per_class": table})
 
@@ -105,16 +105,18 @@ def _line(result: Result) -> str:
     return line if result.test is None else f"{line}, test {result.test['balanced_accuracy']:.3f} (accuracy {result.test['accuracy']:.3f})"
 
 
-def protocol(manifest: dict[str, Any], points: int, c: float) -> dict[str, Any]:
+def protocol(manifest: dict[str, Any], settings: Evaluate, c: float) -> dict[str, Any]:
     """What a score must be read with."""
     return {
         "dataset": manifest["name"],
         "kind": manifest["kind"],
         "variant": manifest.get("variant"),
         "digest": manifest["digest"],
-        "points": points,
+        "points": settings.points,
         "classifier": "linear SVC, one-vs-one, on raw features",
         "c": c,
+        "c_grid": list(settings.c_grid),
+        "fixed_c": settings.fixed_c,
         "chosen_by": "balanced accuracy on validation; refitted on train + validation for test",
         "shapes": {split: manifest["splits"].get(split, {}).get("count", 0) for split in SPLITS},
     }

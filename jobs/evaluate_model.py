@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from jobs import fewshot, supervised
 from jobs.config import check_evaluation, names, parse_value
+from jobs.config.evaluations import Evaluate
 from jobs.config.sections import Tracking
 from jobs.data.format import read_manifest
 from jobs.judged import Judged, find_judged
@@ -58,7 +59,9 @@ def main() -> None:
             raise ValueError(f"--seed is of the random weights beside; {args.task} has one seed for all its draws: --set seed={args.seed}")
         client = MlflowClient()
         judged = find_judged(client, args.model, backbone=args.backbone, variant=args.variant, k=args.k)
-        facts = evaluate_model(client, judged, args.data, args.task, settings, args.points or judged.points, args.seed, say)
+        stored = int(read_manifest(args.data)["points"])
+        points = args.points or (stored if args.task == "scenes" else judged.points)
+        facts = evaluate_model(client, judged, args.data, args.task, settings, points, args.seed, say)
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"evaluate: error: {error}")
     if args.json:
@@ -96,7 +99,7 @@ def evaluate_model(
 
     try:
         facts = (
-            {**judge_svm(client, judged, data, points, seed, say, begin, called=SVM), "model": _model_uri(judged)}
+            {**judge_svm(client, judged, data, Evaluate(points=points), seed, say, begin, called=SVM), "model": _model_uri(judged)}
             if task == SVM
             else _other(client, judged, data, task, settings, points, seed, say, begin)
         )

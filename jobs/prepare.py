@@ -54,18 +54,19 @@ def main() -> None:
 
 def prepare_stage(stage: Stage) -> None:
     """Prepares the datasets of the pretraining, the probe and the further evaluations, and leaves what they hold."""
-    if stage.config.suite is not None:
-        from jobs.suite import check_suite  # PyTorch, which preparing does without
-
-        check_suite(stage)
-    ray.init(log_to_driver=False)
     facts: dict[str, Any] = {}
+    if stage.config.suite is not None:
+        from jobs.suite import FACTS, pinned  # PyTorch, which preparing does without
+
+        facts[FACTS] = pinned(stage)
+    ray.init(log_to_driver=False)
     for section, data in stage.config.datasets.items():
         manifest = prepare(data, say=stage.say, parallel=True)
         facts[section] = {key: value for key, value in manifest.items() if key != "shards"} | {"target": str(data.target)}
-    stage.tag({names.TAG_DATA: facts["data"]["digest"]})
-    target = stage.config.data.target
+    first, data = next(iter(stage.config.datasets.items()))  # the pretraining's
+    target = data.target
     assert target is not None
+    stage.tag({names.TAG_DATA: facts[first]["digest"]})
     stage.picture("shapes", lambda path: contact_sheet(target, path, shapes=12))
     stage.leave(facts)
 

@@ -12,6 +12,7 @@ from jobs.config import names
 from jobs.data.format import read_manifest
 from jobs.evaluation.outcome import Outcome
 from jobs.judged import Judged, find_judged
+from jobs.suite import judged_by
 from jobs.tracking import Stage, log_once
 
 # (encoder, prepared dataset, settings of the task, points a cloud, seed of the random weights beside, progress) -> outcome
@@ -22,11 +23,11 @@ def evaluation_stage(stage: Stage, judge: Judge) -> None:
     """A further evaluation of a pipeline: run, LoggedModel and version get the scores."""
     config = stage.config
     settings = config.evaluation_stages[stage.name]
-    data = settings.data if settings.data is not None else config.probe_data
+    data = config.data_of(settings)
     assert data.target is not None
     manifest = read_manifest(data.target)
     stage.tag({names.TAG_DATA: manifest["digest"]})
-    judged, points = judged_of(stage), settings.points or config.evaluate.points
+    judged, points = judged_of(stage), config.points_of(settings, int(manifest["points"]))
     outcome = judge(judged, data.target, settings, points, config.seed, stage.say)
     version = None if judged.version is None else (judged.version.name, str(judged.version.version))
     facts = log_outcome(stage.client, stage.run_id, outcome, manifest, points, model_id=judged.model_id, version=version, called=stage.name)
@@ -35,9 +36,8 @@ def evaluation_stage(stage: Stage, judge: Judge) -> None:
 
 def judged_of(stage: Stage) -> Judged:
     """What a pipeline registered, or the encoder of its suite. ValueError when there is no such encoder."""
-    suite = stage.config.suite
-    if suite is not None:
-        return find_judged(stage.client, suite.model, backbone=suite.backbone, variant=suite.variant, k=suite.k)
+    if stage.config.suite is not None:
+        return judged_by(stage)
     registered = stage.facts_of("register")
     return find_judged(stage.client, f"models:/{registered['name']}/{registered['version']}")
 
@@ -88,9 +88,14 @@ def log_outcome(
             client.log_artifact(run_id, str(picture), "pictures")
     if version is not None:
         tags |= {f"{outcome.task}/{dataset}/protocol.{key}": str(value) for key, value in protocol.items()}
-        for key in client.get_model_version(*version).tags:
-            if key.startswith(f"{outcome.task}/{dataset}/") and key not in tags:
-                client.delete_model_version_tag(*version, key)
-        for key, text in tags.items():
-            client.set_model_version_tag(*version, key, text)
+        retag(client, version, f"{outcome.task}/{dataset}/", tags)
     return {**outcome.facts(), "protocol": protocol, "model_id": model_id}
+
+
+def retag(client: MlflowClient, version: tuple[str, str], prefix: str, tags: dict[str, str]) -> None:
+    """Sets a version's tags in place of those that an earlier evaluation left under `prefix`."""
+    for key in client.get_model_version(*version).tags:
+        if key.startswith(prefix) and key not in tags:
+            client.delete_model_version_tag(*version, key)
+    for key, text in tags.items():
+        client.set_model_version_tag(*version, key, text)

@@ -62,8 +62,8 @@ def page(folder: Path, out: Path, shapes: int) -> None:
     for row in _spread(dataset.labels, shapes):
         parts = dataset.parts(row)
         labels = np.zeros(len(dataset.points(row)), np.int64) if parts is None else parts
-        name = f"{dataset.ids[row]} ({dataset.splits[row]})"
-        shown.append(Shown(name, dataset.points(row)[:, :3], {dataset.categories[dataset.labels[row]]: labels}))
+        name = f"{dataset.categories[dataset.labels[row]]}: {dataset.ids[row]} ({dataset.splits[row]})"
+        shown.append(Shown(name, dataset.points(row)[:, :3], {"": labels}))
     up = "y" if dataset.manifest["channels"] == 3 else "z"
     write_page(out, dataset.manifest["name"], shown, dataset.manifest["part_names"] or ["a point"], up)
 

@@ -25,21 +25,20 @@ from safetensors.torch import load_file, save_file
 
 from jobs.config import Pipeline, check_evaluation
 from jobs.config.evaluations import Tuning
+from jobs.config.pipeline import check_encoder
 from jobs.config.sections import Backbone
 from jobs.data.format import read_manifest
 from jobs.data.loading import check_enough, check_stored
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation.outcome import Outcome
 from jobs.evaluation.scenes import rooms_of
-from jobs.finetuning.heads import check_per_point
 from jobs.finetuning.labelled import nested_fraction
 from jobs.finetuning.outcome import Shown, Trained, outcome_of
 from jobs.finetuning.plan import Training, plan, splits_of
 from jobs.finetuning.scenes import room_mious
-from jobs.finetuning.tasks import Task, nine_channels, task_of
+from jobs.finetuning.tasks import Task, task_of
 from jobs.finetuning.training import Start, Supervised, Tuned, tune
 from jobs.judged import Judged
-from jobs.models.tables import build_backbone
 from jobs.pretraining.allocator import keep_freed_memory
 from jobs.pretraining.checkpoint import usable
 from jobs.pretraining.ranks import Ranks
@@ -111,20 +110,11 @@ def checked(judged: Judged, folder: Path, settings: Any, points: int, ranks: int
     check_shards(folder)
     manifest = check_enough(folder, points, "points") if settings.task == "scenes" else check_stored(folder, points, "points")
     task = task_of(settings, manifest)
-    if settings.task != "finetune":
-        check_serves(settings, judged.backbone, points)
+    check_encoder(settings.task, settings, judged.backbone, points)
     for training in plan(settings):
         if training.side == "trained":  # from random weights on the same
             check_splits(splits_of(folder, settings, training.area), folder, settings, training, ranks)
     return task
-
-
-def check_serves(settings: Any, backbone: Backbone, points: int) -> None:
-    """ValueError for an encoder that has no features of single points, or cannot take the task's channels or so few points."""
-    encoder = build_backbone(backbone.name, backbone.k)
-    check_per_point(encoder, backbone.name)
-    if settings.task == "scenes" and settings.channels == 9:
-        nine_channels(encoder, backbone.name)
 
 
 def check_splits(splits: dict[str, PreparedDataset], folder: Path, settings: Any, training: Training, ranks: int) -> None:

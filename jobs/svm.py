@@ -18,7 +18,7 @@ from jobs.evaluation.paired import gain
 from jobs.judged import Judged
 from jobs.models.tables import build_backbone
 from jobs.register import score_tags
-from jobs.scoring import judged_of
+from jobs.scoring import judged_of, retag
 from jobs.tracking import Stage, run_stage
 
 HEADLINE = ["accuracy", "balanced_accuracy"]
@@ -30,13 +30,14 @@ def main() -> None:
 
 def svm_stage(stage: Stage) -> None:
     """Run, LoggedModel and version get the scores."""
-    settings = stage.config.evaluation_stages[stage.name]
-    data = (settings.data or stage.config.probe_data).target
+    config, one = stage.config, stage.config.evaluation_stages[stage.name]
+    data = config.data_of(one).target
     assert data is not None
-    stage.tag({names.TAG_DATA: read_manifest(data)["digest"]})
-    judged, points = judged_of(stage), settings.points or stage.config.evaluate.points
-    seed = stage.config.seed
-    facts = judge_svm(stage.client, judged, data, points, seed, stage.say, lambda: stage.run_id, called=stage.name)
+    manifest = read_manifest(data)
+    stage.tag({names.TAG_DATA: manifest["digest"]})
+    settings = config.evaluate.model_copy(update={"points": config.points_of(one, int(manifest["points"]))})
+    judged = judged_of(stage)
+    facts = judge_svm(stage.client, judged, data, settings, config.seed, stage.say, lambda: stage.run_id, called=stage.name)
     stage.leave({**facts, "headline": HEADLINE})
 
 
@@ -44,7 +45,7 @@ def judge_svm(
     client: MlflowClient,
     judged: Judged,
     data: Path,
-    points: int,
+    settings: Evaluate,
     seed: int,
     say: Callable[[str], None],
     begin: Callable[[], str],
@@ -53,16 +54,16 @@ def judge_svm(
 ) -> dict[str, Any]:
     """Logs scores, confusion and tags, and returns scores and protocol. `begin` gives the run once there is something to log; `called`
     names its picture. ValueError when the dataset cannot be judged on."""
-    manifest, splits = probed(data, points)
+    manifest, splits = probed(data, settings.points)
 
     def random() -> torch.nn.Module:
         torch.manual_seed(seed)
         return build_backbone(judged.backbone.name, judged.backbone.k)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found, results = compare(lambda: judged.encode(device), random, splits, Evaluate(points=points), say)
+    found, results = compare(lambda: judged.encode(device), random, splits, settings, say)
     c = found["trained"]["c"]
-    facts: dict[str, Any] = {"scores": found, "protocol": protocol(manifest, points, c), "model_id": judged.model_id, "per_class": []}
+    facts: dict[str, Any] = {"scores": found, "protocol": protocol(manifest, settings, c), "model_id": judged.model_id, "per_class": []}
     right = {side: results[side].right["test"].astype(float) for side in ("trained", "random") if "test" in results[side].right}
     facts["gains"] = {"accuracy": gain(right)} if right else {}
     run = begin()
@@ -78,8 +79,7 @@ def judge_svm(
     if judged.version is not None:
         of_svm = {key: value for key, value in score_tags(facts).items() if not key.startswith("protocol.")}  # those are its pipeline's
         of_svm[names.evaluation_metric("svm", manifest["name"], names.TAG_ITEMS)] = run
-        for key, value in of_svm.items():
-            client.set_model_version_tag(judged.version.name, str(judged.version.version), key, value)
+        retag(client, (judged.version.name, str(judged.version.version)), f"svm/{manifest['name']}/", of_svm)
     return facts
 
 

@@ -153,9 +153,10 @@ def register_best(stage: Stage, config: Pipeline, folder: Path, found: dict[str,
     of_seed = {name: next(one for one in runs if one["seed"] == config.seed) for name, runs in found["confirm"].items()}
     scores = {"trained": of_seed[strategy], "random": of_seed[UNTRAINED]}
     log_scores(stage.client, stage.run_id, {"trained": scores["trained"]}, manifest, model_id)
-    judged = {"scores": scores, "protocol": protocol(manifest, config.evaluate.points, scores["trained"]["c"])}
+    judged = {"scores": scores, "protocol": protocol(manifest, config.evaluate, scores["trained"]["c"])}
     tags = {names.TAG_PIPELINE: stage.pipeline, names.TAG_CONFIG: config.digest(), names.TAG_CODE: stage.code_digest, "strategy": strategy}
     tags |= score_tags(judged)
+    tags[names.evaluation_metric("svm", manifest["name"], names.TAG_ITEMS)] = _run_of(stage, strategy, config.seed)
     name = names.registered_name(found["backbone"])
     version = register_version(stage.client, name, model_id, stage.run_id, tags)
     stage.say(f"{name} version {version}, {place_alias(stage, name, version)}")

@@ -50,8 +50,12 @@ def roll_back(runs: Runs, name: str, reason: str) -> tuple[str, str]:
     champion, previous = holder(runs, name, names.ALIAS_CHAMPION), holder(runs, name, names.ALIAS_PREVIOUS)
     if champion is None or previous is None:
         raise ValueError(f"{name} has no {'champion' if champion is None else 'previous champion'}: there is nothing to go back to")
-    if champion.version == previous.version:  # an earlier rollback was broken off after its first alias
-        taken = [one for one in runs.client.search_model_versions(f"name = '{name}'") if "rolled_back.at" in one.tags]
+    if champion.version == previous.version:  # a rollback, or a promotion, was broken off after its first alias
+        since = champion.tags.get("promoted.at", "")
+        found = runs.client.search_model_versions(f"name = '{name}'")
+        taken = [one for one in found if one.version != champion.version and one.tags.get("rolled_back.at", "") > since]
+        if not taken:
+            raise ValueError(f"{name}/{champion.version} is champion and previous: a promotion was broken off; `models promote` it again")
         last = max(taken, key=lambda one: one.tags["rolled_back.at"])
         runs.client.set_registered_model_alias(name, names.ALIAS_PREVIOUS, str(last.version))
         return str(champion.version), str(last.version)

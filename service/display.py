@@ -68,7 +68,8 @@ class Display:
             if self._states.get(stage.name, QUEUED) != stage.state:
                 self._states[stage.name] = stage.state
                 self._printed[stage.name] = (now - _EVERY_S, "starting")  # its first line is printed at once
-                said = {RUNNING: "started", SUCCEEDED: f"done in {clock(stage.seconds)}"}.get(stage.state, stage.state)
+                ended = {SUCCEEDED: f"done in {clock(stage.seconds)}", FAILED: f"failed: {stage.message}"}
+                said = "started" if stage.state == RUNNING else ended.get(stage.state, stage.state)
                 self._say(stage.name, said)
             if stage.state == RUNNING:
                 text = lines.get(stage.name, "starting")

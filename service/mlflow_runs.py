@@ -16,11 +16,17 @@ QUICK = {  # MLflow's own 7 retries hang for minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }  # fmt: skip
 _MOST_PARAMS, _MOST_CHARACTERS = 100, 6000  # of a request, of a parameter: MLflow's own limits
+# MLflow's codes for a name, version or run that is not there; an unknown alias is an invalid parameter to it.
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"  # MLflow's names
 
 
 class TrackingAway(RuntimeError):
     """MLflow does not answer, or answers with an error."""
+
+
+class NoSuch(TrackingAway):
+    """MLflow answers that it does not hold what was asked for."""
 
 
 def check_answers(uri: str, seconds: float = 5.0) -> None:
@@ -148,7 +154,8 @@ class Runs:
         try:
             return ask()
         except (MlflowException, requests.RequestException, OSError) as error:
-            raise TrackingAway(f"MLflow at {self.uri}: {str(error).splitlines()[0][:300]}") from None
+            kind = NoSuch if getattr(error, "error_code", None) in ABSENT else TrackingAway
+            raise kind(f"MLflow at {self.uri}: {str(error).splitlines()[0][:300]}") from None
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

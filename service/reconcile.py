@@ -64,7 +64,7 @@ class Reconciler:
             if stage.state == SUCCEEDED:
                 continue
             if stage.state not in (FAILED, CANCELLED):
-                self._advance_stage(pipeline, stage, endpoint, jobs, runs, experiment)
+                self._say(pipeline, self._advance_stage(pipeline, stage, endpoint, jobs, runs, experiment))
                 stage = next(s for s in self.ledger.get(pipeline.id).stages if s.id == stage.id)
             if stage.state in (FAILED, CANCELLED):
                 self._close(pipeline, stage.state, f"{stage.name}: {stage.message}", runs, experiment)
@@ -77,12 +77,14 @@ class Reconciler:
     ) -> None:
         """The further evaluations, some at once: none needs another, and one that fails keeps no other from its end."""
         at_once = int(pipeline.config.get("evaluations_at_once") or 1)
-        running = sum(stage.state == RUNNING for stage in stages)
+        free = at_once - sum(_under_way(stage) for stage in stages)
+        waits = []
         for stage in stages:
-            if stage.state in ENDED or (stage.state == QUEUED and running >= at_once):
+            if stage.state in ENDED or (not _under_way(stage) and free <= 0):
                 continue
-            running += stage.state == QUEUED
-            self._advance_stage(pipeline, stage, endpoint, jobs, runs, experiment)
+            free -= not _under_way(stage)
+            waits.append(self._advance_stage(pipeline, stage, endpoint, jobs, runs, experiment))
+        self._say(pipeline, "; ".join(filter(None, waits)) or None)
         ids = {stage.id for stage in stages}
         now = [stage for stage in self.ledger.get(pipeline.id).stages if stage.id in ids]
         if all(stage.state in ENDED for stage in now):
@@ -113,18 +115,27 @@ class Reconciler:
         pipeline.run_id = run
         self.after("parent run stored")
 
-    def _advance_stage(self, pipeline: Pipeline, stage: Stage, endpoint: Endpoint, jobs: RayJobs, runs: Runs, experiment: str) -> None:
+    def _say(self, pipeline: Pipeline, message: str | None) -> None:
+        """What running stages wait for; also that they wait no more, and that a cluster which was away is back."""
+        if pipeline.message != message:
+            self.ledger.set_pipeline(pipeline.id, message=message)
+            pipeline.message = message
+
+    def _advance_stage(
+        self, pipeline: Pipeline, stage: Stage, endpoint: Endpoint, jobs: RayJobs, runs: Runs, experiment: str
+    ) -> str | None:
+        """What its job waits for, where it has waited for long."""
         run = stage.run_id or self._ensure_run(pipeline, stage, runs, experiment)
         attempt = open_attempt(stage)
         if attempt is None:
             if sum(one.state == LOST for one in stage.attempts) >= _MOST_LOST:
                 self.ledger.set_stage(stage.id, state=FAILED, message=f"its job was lost {_MOST_LOST} times with the cluster's head")
-                return
+                return None
             try:
                 check(pipeline.config, "its stored config")
             except ConfigError as error:  # it was queued by another version, whose schema took it
                 self.ledger.set_stage(stage.id, state=FAILED, message=str(error))
-                return
+                return None
             self.hold()
             self.ledger.start_attempt(stage)
             self.after("attempt recorded")
@@ -138,17 +149,15 @@ class Reconciler:
         job = jobs.job(attempt.job_id)
         if job is None:  # the head restarted and its job table died with it; the MLflow run is kept for the next attempt
             self.ledger.end_attempt(attempt, LOST, None, "the job server does not know it any more")
-            return
+            return None
         if job.status not in ray_jobs.TERMINAL:
-            message = _waits(stage, attempt, job)
-            if pipeline.message != message:  # also what was said of a cluster that is back
-                self.ledger.set_pipeline(pipeline.id, message=message)
-            return
+            return _waits(stage, attempt, job)
         self.hold()
         self.after("job end seen")
         state = {ray_jobs.SUCCEEDED: SUCCEEDED, ray_jobs.FAILED: FAILED}.get(job.status, CANCELLED)
         message = self._keep_log(pipeline, stage, attempt, job, jobs)
         self._end(stage, attempt, run, state, message, runs)
+        return None
 
     def _ensure_run(self, pipeline: Pipeline, stage: Stage, runs: Runs, experiment: str) -> str:
         self.hold()
@@ -297,6 +306,11 @@ def _waits(stage: Stage, attempt: Attempt, job: ray_jobs.Job) -> str | None:
         return None
     reason = (job.message or "the job server gives no reason").splitlines()[0]
     return f"{stage.name}: its job has been pending for more than {int(_PATIENT_S / 60)} minutes: {reason}"
+
+
+def _under_way(stage: Stage) -> bool:
+    """Whether it has a job, also one that was lost, or that a pipeline which was given up has left running."""
+    return stage.state == RUNNING or open_attempt(stage) is not None
 
 
 def _module(stage: Stage) -> str:

@@ -11,14 +11,11 @@ from cluster.local import find_cluster, start_cluster
 from jobs.config import Pipeline as Config
 from jobs.config import check, names
 from service.home import Home
-from service.mlflow_runs import Runs, TrackingAway
+from service.mlflow_runs import ABSENT, NoSuch, Runs, TrackingAway
 from service.session import signals_as_interrupt, signals_ignored
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-
-# MLflow's codes for a name, version or run that is not there; an unknown alias is an invalid parameter to it.
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,10 @@ def origin(model: str, runs: Runs) -> Origin:
 
 def raise_if_away(error: Exception, runs: Runs) -> None:
     """TrackingAway unless the error says that there is no such thing."""
+    if isinstance(error, NoSuch):
+        return
     if isinstance(error, TrackingAway):
         raise error
     code = getattr(error, "error_code", None)  # of MLflow's exceptions
-    if isinstance(error, OSError) or (code is not None and code not in _ABSENT):
+    if isinstance(error, OSError) or (code is not None and code not in ABSENT):
         raise TrackingAway(f"MLflow at {runs.uri} does not answer ({str(error).splitlines()[0][:200]})") from None

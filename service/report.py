@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from service.home import Home
+from service.summary import read
 from service.typed import shown, typed
 
 
@@ -16,7 +18,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary.get("sweep"):
         _print_sweep(summary, console)
         return
-    if "pretrain" not in summary["stages"]:
+    if summary.get("suite"):
         _print_suite(summary, console)
         return
     scores = summary["scores"]
@@ -47,6 +49,13 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(f"{label:<9} {value}", highlight=False, markup=False, soft_wrap=True)
 
 
+def print_what_there_is(pipeline: str, home: Home, console: Console) -> None:
+    """Of a pipeline that did not succeed: the evaluations that did."""
+    found = (read(pipeline, home) or {}).get("evaluations")
+    if found:
+        console.print(_evaluations(found, "What has ended well"))
+
+
 def _evaluations(found: dict[str, dict[str, Any]], title: str) -> Table:
     """A row a headline metric of each evaluation; the gain is paired, with its 95% interval."""
     table = Table(title=title, title_justify="left")
@@ -64,7 +73,7 @@ def _evaluations(found: dict[str, dict[str, Any]], title: str) -> Table:
 
 def _print_suite(summary: dict[str, Any], console: Console) -> None:
     if summary.get("evaluations"):
-        console.print(_evaluations(summary["evaluations"], f"Test scores of {summary['suite']}"))
+        console.print(_evaluations(summary["evaluations"], f"Scores of {summary['suite']}"))
     facts = [("stages", ", ".join(f"{name} {_number(one['seconds'], '.0f')} s" for name, one in summary["stages"].items()))]
     facts += [("" if index else "pictures", shown(picture)) for index, picture in enumerate(summary["pictures"])]
     for label, value in facts:

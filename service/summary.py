@@ -44,7 +44,7 @@ def collect(pipeline: Pipeline, runs: Runs, home: Home) -> dict[str, Any]:
         "clouds_per_s": trained.get("clouds_per_s"),
         "model": {key: (facts.get("register") or facts.get("sweep", {}).get("model") or {}).get(key) for key in ("name", "version")},
         "sweep": facts.get("sweep"),
-        "suite": (pipeline.config.get("suite") or {}).get("model"),
+        "suite": (facts.get("prepare", {}).get("suite") or {}).get("label"),
         "pictures": sorted(set(pictures)),
         "mlflow": runs.url(experiment, pipeline.run_id),
     }

@@ -78,7 +78,7 @@ def measure(rounds: int, say: Callable[[str], None], shapes: int = SHAPES) -> li
 
 
 def _clouds_alone(dataset: PreparedDataset, order: list[tuple[int, int]]) -> float:
-    """clouds/s as an evaluation takes them: in random order, a subset of the points, in the unit ball; no image."""
+    """clouds/s in random order, each a subset of its points in the unit ball; no image."""
     start = time.perf_counter()
     for row, _ in order:
         cloud = dataset.points(row)

@@ -100,6 +100,7 @@ class Scenes(Tuning):
     # held out one after another, each with trainings of its own (all six: six-fold); none: the dataset's own splits
     areas: Annotated[tuple[Annotated[int, Field(ge=1, le=6)], ...], Field(strict=False)] = ()
     val_share: Share = 0.1  # of each other area's rooms, where areas are named
+    points: Annotated[int, Field(ge=2)] | None = None  # points a block; none: all that are stored
     epochs: Count = 100
     augment: Literal[False] = False
 

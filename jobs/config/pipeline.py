@@ -18,6 +18,7 @@ STAGES = ("prepare", "pretrain", "evaluate", "register")
 SWEEP_STAGES = ("prepare", "sweep")
 WITH_NEIGHBOURS = ("dgcnn", "dgcnn_partseg", "dgcnn_semseg", "rpc")  # backbones on a graph of k nearest neighbours
 WITH_PARTS = ("shapenetpart", "synthetic")  # kinds of datasets whose points have parts
+UNKNOWN = 2**31  # points that a prepared dataset stores: its manifest is read later
 RPC_POINTS = 256  # points that rpc groups as sharp, and as gentle
 
 
@@ -61,10 +62,30 @@ class Pipeline(Strict):
     def datasets(self) -> dict[str, Data]:
         """Every dataset that is prepared first, by what it is for."""
         of_evaluations = {stage: one.data for stage, one in self.evaluation_stages.items() if one.data is not None}
+        if self.suite is not None and len(of_evaluations) == len(self.evaluations):  # then nothing is judged on the others
+            return of_evaluations
         return {"data": self.data, **({"probe": self.probe} if self.probe is not None else {}), **of_evaluations}
+
+    def data_of(self, evaluation: Evaluation) -> Data:
+        """What it is judged on."""
+        return evaluation.data if evaluation.data is not None else self.probe_data
+
+    def points_of(self, evaluation: Evaluation, stored: int) -> int:
+        """Points a cloud that an evaluation's encoder sees, of a dataset that stores so many."""
+        return evaluation.points or (stored if evaluation.task == "scenes" else self.evaluate.points)
 
     @model_validator(mode="after")
     def _consistent(self) -> Pipeline:
+        if self.suite is None:
+            self._check_pretraining()
+        self._check_evaluations()
+        if self.sweep is not None:
+            if self.evaluations:
+                raise ValueError("a sweep has no further evaluations: drop them, and judge what it registers (adacrossnet evaluate)")
+            _check_sweep(self.sweep, self)
+        return self
+
+    def _check_pretraining(self) -> None:
         pretrain = self.pretrain
         fewest = min(pretrain.points, self.evaluate.points)
         if pretrain.backbone.name in WITH_NEIGHBOURS and pretrain.backbone.k > fewest:
@@ -85,34 +106,38 @@ class Pipeline(Strict):
         for field, asked, section in (
             ("pretrain.points", pretrain.points, self.data),
             ("evaluate.points", self.evaluate.points, self.probe_data),
-        )[0 if self.suite is None else 1 :]:
+        ):
             stored = getattr(section, "points", asked)
             if asked > stored:
                 raise ValueError(f"{field} is {asked}, but its dataset stores {stored} points a shape: lower {field} or raise points")
         for field, given in (("data", self.data), ("probe", self.probe_data)):
             if given.kind in ROOMS:
                 raise ValueError(f"{field} is {given.kind}, blocks of rooms: pretraining and the linear SVM take datasets of shapes")
-        if getattr(self.data, "views", 1) == 0 and self.suite is None:
+        if getattr(self.data, "views", 1) == 0:
             raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
+
+    def _check_evaluations(self) -> None:
+        before: list[tuple[str, Evaluation, Data]] = []
         for stage, one in self.evaluation_stages.items():
-            section = one.data if one.data is not None else self.probe_data
-            asked = one.points or self.evaluate.points
-            stored = getattr(section, "points", asked)
+            section = self.data_of(one)
+            stored = int(getattr(section, "points", UNKNOWN))
+            asked = self.points_of(one, stored)
             if asked > stored:
                 raise ValueError(f"{stage} takes {asked} points, but its dataset stores {stored} a shape: lower points or raise those")
             _check_data(stage, one, section)
+            twin = next((name for name, other, data in before if (other.task, data) == (one.task, section)), None)
+            if one.task == "svm" and self.suite is None and section == self.probe_data:
+                twin = "evaluate"
+            if twin is not None:
+                raise ValueError(f"{stage} is the task of {twin} on the same dataset, and would replace its scores: drop one of them")
+            before.append((stage, one, section))
             if self.suite is None:
-                check_encoder(stage, one, pretrain.backbone, asked)
+                check_encoder(stage, one, self.pretrain.backbone, asked)
         if self.suite is not None:
             if self.sweep is not None:
                 raise ValueError("suite judges an encoder that there is, sweep trains many: drop one of them")
             if not self.evaluations:
                 raise ValueError("suite without evaluations: list the tasks that judge the encoder")
-        if self.sweep is not None:
-            if self.evaluations:
-                raise ValueError("a sweep has no further evaluations: drop them, and judge what it registers (adacrossnet evaluate)")
-            _check_sweep(self.sweep, self)
-        return self
 
     def resolved(self, base: Path) -> Pipeline:
         """The same config with absolute paths (relative ones start at `base`) and every default target filled in."""

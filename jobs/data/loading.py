@@ -133,8 +133,8 @@ def check_evaluable(folder: Path | str, points: int) -> None:
         unknown = [category for category, count in held.items() if count and category not in present]
         if unknown:
             raise ValueError(
-                f"{folder} has shapes of {', '.join(unknown[:5])} in {split} and none in train, so no classifier knows them: leave those shapes "
-                "out of the source, or give the category some in train"
+                f"{folder} has shapes of {', '.join(unknown[:5])} in {split} and none in train, so no classifier knows them: "
+                "leave those shapes out of the source, or give the category some in train"
             )
 
 

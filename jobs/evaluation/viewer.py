@@ -16,7 +16,8 @@ GAP = 0.02  # between two clouds beside each other, of the page's width
 
 @dataclass(frozen=True)
 class Shown:
-    """A cloud and what each of its points is, by one or two opinions (truth, prediction), shown beside each other."""
+    """A cloud and what each of its points is, by one or two opinions (truth, prediction), shown beside each other; all clouds of a page
+    have the same ones."""
 
     name: str
     points: NDArray[np.float32]  # [N, 3]

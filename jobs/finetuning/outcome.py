@@ -109,10 +109,11 @@ def _scenes(
         drawn["rooms"] = lambda path: pictures.rooms(path, shown, classes)
         drawn["rooms.html"] = lambda path: write_page(path, "Test rooms", as_shown(shown), classes, up="z")
     rooms = {side: scenes.room_mious([one.rooms for key, one in found.items() if key.side == side]) for side in SIDES}  # type: ignore[misc]
+    for side, values in rooms.items():
+        metrics[side][OF_A_ROOM] = float(values.mean())
     gains = {OF_A_ROOM: gain(rooms)} if len(rooms["random"]) > 1 else {}
-    areas = sorted({key.area or 0 for key in found})  # 0: the dataset's own
-    ids = [room for area in areas for room in rooms_of(splits_of(folder, settings, area or None)["test"].ids)]
-    return metrics, ("miou", "voted_miou"), gains, {OF_A_ROOM: (ids, rooms["trained"].tolist())}
+    ids = [room for key in found if key.side == "trained" for room in rooms_of(splits_of(folder, settings, key.area)["test"].ids)]
+    return metrics, ("miou", "voted_miou", OF_A_ROOM), gains, {OF_A_ROOM: (ids, rooms["trained"].tolist())}
 
 
 def _of_shapes(settings: Any) -> str:
@@ -131,4 +132,7 @@ def _named(metric: str, fraction: float, settings: Any, prefix: str) -> str:
 def _protocol(settings: Any, selects: str) -> dict[str, Any]:
     chosen = f"the epoch of the best {selects} on validation; its weights judged on test once"
     rule = RULES.get(settings.task)
-    return {**settings.model_dump(mode="json", exclude={"task", "data", "points"}), "chosen_by": chosen, **({"rule": rule} if rule else {})}
+    said = {"rule": rule} if rule else {}
+    if settings.task == "scenes" and settings.channels == 9:
+        said["untrained"] = "columns of the first layer for colour and place in the room"
+    return {**settings.model_dump(mode="json", exclude={"task", "data", "points"}), "chosen_by": chosen, **said}

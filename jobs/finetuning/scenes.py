@@ -13,8 +13,9 @@ from jobs.evaluation.scenes import class_ious, scene_scores
 from jobs.finetuning.plan import SIDES, Training
 
 RULE = (
-    "plain: every looked-at point of every block, confusions summed over the test blocks; voted: every point of a room once, the class of "
-    "the largest probability summed over all blocks and copies that hold it, confusions summed over rooms"
+    "plain: `points` of each block's stored points, the same at every look, confusions summed over the test blocks; voted: each of these "
+    "points of a room once, the class of the largest probability summed over all blocks and copies that hold it, confusions summed over "
+    "rooms; on validation the mean over the areas held out"
 )
 
 

@@ -253,6 +253,7 @@ def tune(
     course.load_best()
     rows = course.judge("test") if "test" in splits else None
     rooms = course.judge_rooms("test") if rows is not None and isinstance(task, SceneSegmentation) else None
+    val_rows = None if course.random else course.judge("val")  # of the encoder that other versions are compared with
     test = None if rows is None else task.scores(rows, splits["test"])
     best = course.best
-    return Tuned(best["val"], test, best["epoch"], course.epochs, len(course.chosen), rows, rooms, course.judge("val")), course
+    return Tuned(best["val"], test, best["epoch"], course.epochs, len(course.chosen), rows, rooms, val_rows), course

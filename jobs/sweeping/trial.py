@@ -22,7 +22,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from jobs.config import Pipeline, check, names
 from jobs.config.sweep import UNTRAINED, setting
-from jobs.evaluate import log_scores, probed
+from jobs.evaluate import items, log_scores, probed
 from jobs.evaluation.features import calibrate_batchnorm, encode_with
 from jobs.evaluation.judging import judge
 from jobs.pretraining import checkpoint
@@ -110,11 +110,12 @@ def _judge(config: Pipeline, encoder: torch.nn.Module, sweeping: Sweeping, key: 
     manifest, splits = probed(probe, settings.points)
     if calibrate:
         calibrate_batchnorm(encoder, splits["train"], points=settings.points, batch=settings.batch, device=device)
-    scores, _ = judge(encode_with(encoder, device), splits, settings)
+    scores, result = judge(encode_with(encoder, device), splits, settings)
     client = MlflowClient(sweeping.tracking_uri)
     run_id = children.find(client, sweeping.run_id, key)
     assert run_id is not None, "a confirming trial made its run before it trained"
     log_scores(client, run_id, {"trained": scores}, manifest, None)
+    client.log_dict(run_id, items(result, splits), names.ITEMS)
     return scores
 
 

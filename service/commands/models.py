@@ -53,7 +53,7 @@ def evaluate(
     """Judge an encoder on a dataset, the same encoder with random weights beside it."""
     if task == SUITE:
         encoder = {"backbone": backbone, "variant": variant, "k": k}
-        _suite(model, config, encoder, {"data": data, "points": points}, settings, as_json, state)
+        _suite(model, config, encoder, {"data": data, "points": points, "seed": seed or None}, settings, as_json, state)
         return
     if task not in TASKS:
         raise ValueError(f"--task {task}: there are {', '.join((*TASKS, SUITE))}")

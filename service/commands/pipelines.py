@@ -115,7 +115,7 @@ def cancel(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -
 def carry(pipeline: str, held: Hold, ledger: Ledger, home: Home, console: Console, as_json: bool) -> dict[str, Any]:
     """Follows to the end and reports; the exit status is 130 after Ctrl-C and 1 when the pipeline did not succeed."""
     from service.launch import PipelineFailed, carry_through
-    from service.report import print_next, print_summary
+    from service.report import print_next, print_summary, print_what_there_is
     from service.session import Interrupted
     from service.troubles import print_failure
     from service.typed import shown
@@ -131,6 +131,7 @@ def carry(pipeline: str, held: Hold, ledger: Ledger, home: Home, console: Consol
             typer.echo(json.dumps({"pipeline": pipeline, "state": ledger.get(pipeline).state}))
         raise typer.Exit(130) from None
     except PipelineFailed as failed:
+        print_what_there_is(pipeline, home, console)
         print_failure(failed.pipeline, home, console)
         if as_json:
             typer.echo(json.dumps({"pipeline": pipeline, "state": failed.pipeline.state, "message": failed.pipeline.message}))

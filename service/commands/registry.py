@@ -201,11 +201,14 @@ def prune(
     state: State = None,
 ) -> None:
     """Remove encoders that no version points to. What an alias or a version that stays needs is never touched."""
+    from service.home import Home
+    from service.ledger import Ledger
     from service.pruning import prunable
     from service.pruning import prune as remove
 
+    pipelines = Ledger(Home.find(state).ledger_url).recent(100_000)
     with _runs(state) as runs:
-        found = prunable(runs, PREFIX, keep)
+        found = prunable(runs, PREFIX, keep, pipelines)
         if yes:
             remove(runs, found)
     facts = {

@@ -31,7 +31,8 @@ def test_a_page_holds_every_cloud_and_needs_nothing_from_elsewhere(tmp_path: Pat
     page(small(tmp_path / "data"), tmp_path / "clouds.html", 4)
     text = (tmp_path / "clouds.html").read_text()
     assert text.count('"mode":"markers"') == 4 and "<script src=" not in text
-    assert "(train)" in text and "seat" in text, "names of shapes, and of their parts"
+    assert all(f"{name}: " in text for name in ("airplane", "bed", "bench", "bottle")), "of every shape"
+    assert "(train)" in text and "seat" in text, "where they belong, and names of parts"
 
 
 def test_shapes_are_taken_from_the_classes_in_turn() -> None:

@@ -36,6 +36,9 @@ def test_a_suite_judges_an_encoder_that_there_is(tmp_path: Path) -> None:
     assert suite is not None and suite.model == str(tmp_path / "best"), "a folder of here is named wholly; a model's URI stays as it is"
     named = config.model_copy(update={"suite": Suite(model="models:/one@champion")}).resolved(tmp_path).suite
     assert named is not None and named.model == "models:/one@champion"
+    rooms_alone = {**values, "data": {"kind": "s3dis", "source": "x"}, "evaluations": [{"task": "scenes", "channels": 9}]}
+    assert list(check({**rooms_alone, "evaluate": {"points": 16}, "cluster": {"workers": 64}}, "test").datasets) == ["data"]
+    assert list(config.datasets) == ["data", "scenes"] and config.points_of(config.evaluations[1], 1024) == 1024
     for wrong, said in (({"evaluations": []}, "suite without evaluations"), ({"suite": {"model": ""}}, "suite.model")):
         with pytest.raises(ConfigError, match=said):
             check({"data": {"kind": "synthetic"}, **values, **wrong}, "test")
@@ -49,6 +52,8 @@ def test_a_suite_judges_an_encoder_that_there_is(tmp_path: Path) -> None:
         ({"evaluations": [{"task": "parts", "data": {"kind": "modelnet40", "source": "x"}}]}, "modelnet40 has no parts"),
         ({"evaluations": [{"task": "fewshot", "data": {"kind": "s3dis", "source": "x"}}]}, "s3dis holds rooms, not shapes"),
         ({"evaluations": [{"task": "fewshot", "points": 4096}]}, "fewshot takes 4096 points, but its dataset stores 2048"),
+        ({"evaluations": [{"task": "parts"}, {"task": "parts", "lr": 0.05}]}, "parts-2 is the task of parts on the same dataset"),
+        ({"evaluations": [{"task": "svm"}]}, "svm is the task of evaluate on the same dataset"),
         ({"evaluations": [{"task": "fewshot", "points": 8}]}, "fewshot takes 8 points a cloud, and dgcnn needs 20"),
         ({"evaluations": [{"task": "finetune", "lr": 1e-4}]}, "min_lr is 0.001, above lr 0.0001"),
         ({"data": {"kind": "synthetic-rooms"}}, "data is synthetic-rooms, blocks of rooms"),

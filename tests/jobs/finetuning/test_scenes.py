@@ -127,14 +127,18 @@ def test_nine_channels_start_from_the_three_that_are_trained(rooms: Path) -> Non
 def test_several_areas_are_scored_together_and_one_by_one(rooms: Path) -> None:
     torch.manual_seed(0)
     judged = Judged("a model", Backbone(name="pointnet"), PointNet().state_dict(), POINTS)
-    outcome = judge_here(judged, rooms, settings(areas=(2, 5), epochs=1), POINTS, 0, lambda line: None)
+    outcome = judge_here(judged, rooms, settings(areas=(5, 2), epochs=1), POINTS, 0, lambda line: None)
     assert set(outcome.listed["trainings"]) == {f"{side}, Area_{area} held out" for side in ("trained", "random") for area in (2, 5)}
     one = outcome.metrics["trained"]
     assert {"miou", "voted_miou", "val_miou", "area2_miou", "area5_miou", "area2_voted_miou", "overall_accuracy"} <= one.keys()
     low, high = sorted((one["area2_overall_accuracy"], one["area5_overall_accuracy"]))
     assert low <= one["overall_accuracy"] <= high
     assert outcome.gains["voted_miou_of_a_room"]["low"] <= outcome.gains["voted_miou_of_a_room"]["high"]
+    rooms_of_5 = [f"Area_5/{name}" for name in ("office_1", "office_2")]
+    ids, values = outcome.items["voted_miou_of_a_room"]
+    assert ids[:2] == rooms_of_5 and len(ids) == len(values) == 4, "in the order of the areas as they were asked for"
     assert {"class", "points", "trained", "random", "trained_voted"} <= outcome.listed["per_class"][0].keys()
+    assert one["voted_miou_of_a_room"] == pytest.approx(np.mean(values))
     assert {"confusion", "rooms", "rooms.html", "learning_curves"} == outcome.pictures.keys() and outcome.protocol["channels"] == 3
 
 
@@ -143,7 +147,7 @@ def test_several_areas_are_scored_together_and_one_by_one(rooms: Path) -> None:
     [
         (PointNet(), {"channels": 9}, "channels 9 needs the backbone dgcnn_semseg, not pointnet"),
         (PointNet(), {"areas": (3, 3)}, "each once"),
-        (RPC(8), {}, "rpc has no per-point features"),
+        (RPC(8), {}, "rpc has no features of single points"),
     ],
 )
 def test_what_cannot_serve_is_refused_before_training(rooms: Path, encoder: torch.nn.Module, values: dict[str, Any], said: str) -> None:

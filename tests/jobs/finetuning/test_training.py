@@ -139,8 +139,9 @@ def test_part_segmentation_learns_and_the_best_epoch_is_what_is_judged(data: Pat
     assert tuned.test_rows[:, 0].mean() == pytest.approx(tuned.test["instance_miou"])
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
-    chosen = settings("finetune", epochs=4, augment=True)
+@pytest.mark.parametrize("task", ["finetune", "scenes"])
+def test_a_resumed_training_equals_an_uninterrupted_one(data: Path, rooms: Path, tmp_path: Path, task: str) -> None:
+    chosen, data = settings(task, epochs=4), rooms if task == "scenes" else data
     whole, course, told = train(data, chosen, tmp_path / "a", keep=tmp_path / "checkpoint", stop=2)
     again, resumed, after = train(data, chosen, tmp_path / "b", resume=tmp_path / "checkpoint")
     assert after == told[2:] and again.facts() == whole.facts()
@@ -202,16 +203,26 @@ task = task_of(chosen, read_manifest(data))
 start = Start(Backbone(name="pointnet"), None)
 tuned, _ = tune(task, start, chosen, evaluable_splits(data), 64, Ranks(rank, world, torch.device("cpu")), outside, folder / "run", None)
 if rank == 0:
-    print(json.dumps({"told": told, "facts": tuned.facts()}), flush=True)
+    rooms = None if tuned.rooms is None else tuned.rooms.tolist()
+    print(json.dumps({"told": told, "facts": tuned.facts(), "rooms": rooms}), flush=True)
 if world > 1:
     dist.barrier()
     dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("task", ["finetune", pytest.param("parts", marks=pytest.mark.soak)])
-def test_two_ranks_train_and_judge_as_one(data: Path, tmp_path: Path, task: str) -> None:
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rooms") / "data"
+    section = {"kind": "synthetic-rooms", "rooms": 12, "points": 96, "stride": 1.0, "target": str(folder)}
+    prepare(check_data(section, "test"), say=lambda line: None, parallel=False)
+    return folder
+
+
+@pytest.mark.parametrize("task", ["finetune", *(pytest.param(one, marks=pytest.mark.soak) for one in ("parts", "scenes"))])
+def test_two_ranks_train_and_judge_as_one(data: Path, rooms: Path, tmp_path: Path, task: str) -> None:
     values = json.dumps({"task": task, **SMALL, "epochs": 2, "batch": 15, "lr": 0.01})
+    data = rooms if task == "scenes" else data
     found = []
     for world in (1, 2):
         folder = tmp_path / str(world)
@@ -228,5 +239,7 @@ def test_two_ranks_train_and_judge_as_one(data: Path, tmp_path: Path, task: str)
     one, two = found
     for first, second in zip(one["told"], two["told"], strict=True):
         assert first["tune/loss"] == pytest.approx(second["tune/loss"], rel=1e-3)
-    score = "accuracy" if task == "finetune" else "instance_miou"
+    if task == "scenes":
+        assert np.sum(one["rooms"], 1).tolist() == np.sum(two["rooms"], 1).tolist(), "every point of every room once, whoever voted"
+    score = {"finetune": "accuracy", "parts": "instance_miou", "scenes": "overall_accuracy"}[task]
     assert one["facts"]["test"][score] == pytest.approx(two["facts"]["test"][score], abs=0.03)
