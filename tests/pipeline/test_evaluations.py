@@ -13,6 +13,19 @@ evaluations:
   - {task: parts, epochs: 60, batch: 15, lr: 0.05}
 """
 
+SUITE = """
+name: tiny-suite
+suite: {model: models:/adacrossnet-pointnet@candidate}
+data: {kind: synthetic, shapes: 160, points: 64, views: 1, image_size: 32}
+evaluate: {points: 48, fixed_c: 0.02}
+evaluations_at_once: 2
+evaluations:
+  - {task: svm}
+  - {task: fewshot, ways: [2], shots: [2], queries: 3}
+  - {task: scenes, data: {kind: synthetic-rooms, rooms: 12, points: 96, stride: 1.0}, epochs: 2, batch: 16}
+cluster: {workers: 1, cpus_per_worker: 1, min_free_gb: 0.1}
+"""
+
 pytestmark = pytest.mark.soak
 
 
@@ -39,3 +52,19 @@ def test_supervised_stages_train_from_the_registered_encoder_and_survive_a_kille
     assert drawn >= {"finetune_learning_curves", "parts_learning_curves", "parts_gallery", "finetune_label_fractions"}
     shown = json.loads(command("show", summary["pipeline"], "--json"))
     assert [stage["state"] for stage in shown["stages"]] == ["succeeded"] * 6
+
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(SUITE)
+    said = command("evaluate", "adacrossnet-pointnet/9", "--task", "suite", "--config", str(suite), code=1)
+    assert "there is no adacrossnet-pointnet/9: name models:/NAME@ALIAS" in said
+    said = command("run", str(suite))
+    assert re.search(r"Scores of adacrossnet-pointnet version 1\b", said)
+    found = command.summary["evaluations"]
+    assert list(command.summary["stages"]) == ["prepare", *found] == ["prepare", "svm", "fewshot", "scenes"]
+    assert found["svm"]["protocol"]["fixed_c"] == 0.02 and found["scenes"]["protocol"]["points"] == 96
+    tags = client.get_model_version("adacrossnet-pointnet", "1").tags
+    for task, dataset, score in (("svm", "synthetic", "trained.test.accuracy"), ("scenes", "synthetic-rooms", "trained.voted_miou")):
+        assert 0 < float(tags[f"{task}/{dataset}/{score}"]) <= 1
+        assert client.get_run(tags[f"{task}/{dataset}/run"]).info.status == "FINISHED"
+    assert {"svm_confusion", "scenes_rooms", "scenes_confusion"} <= {Path(path).stem for path in command.summary["pictures"]}
+    assert processes_of(tmp_path) == []
