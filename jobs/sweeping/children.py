@@ -9,6 +9,7 @@ from jobs.config import names
 
 TRIAL = "trial"  # the tag that holds a trial's key
 OUTCOME = "outcome"  # the tag that says how a trial ended
+VALUES = "values"  # the tag with the values that a trial ended with, where it may have been moved to others
 DONE, STOPPED, FAILED = "done", "stopped early", "failed"
 
 

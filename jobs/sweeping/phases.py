@@ -15,6 +15,7 @@ from jobs.config import Pipeline
 from jobs.config.sweep import Distribution, Search, Space
 from jobs.sweeping import children
 from jobs.sweeping.trial import EPOCH, SCORE, Sweeping, confirm_trial, key_of, search_trial
+from jobs.sweeping.trial_folder import tidy, told_before
 from jobs.sweeping.watching import RETRIES, Watcher, last_line
 
 DOMAINS: dict[str, Callable[..., Any]] = {
@@ -65,9 +66,13 @@ def search(config: Pipeline, strategy: str, sweeping: Sweeping, at_once: int | N
         reuse_actors=config.cluster.workers == 1,  # a process's start and imports are half of what a short trial costs
         trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
-    watcher = Watcher(f"search {strategy}", trials_of(settings, strategy), config.pretrain.epochs, sweeping.run_id, sweeping.folder)
+    expected, epochs = trials_of(settings, strategy), config.pretrain.epochs
+    watcher = Watcher(f"search {strategy}", expected, epochs, sweeping.run_id, sweeping.folder, keeps=sweeping.point)
     trial = {"strategy": strategy, "seed": config.seed, "values": values}
-    return _run(f"search-{strategy}", search_trial, {"trial": trial}, tune_config, config, sweeping, watcher)
+    ended = _run(f"search-{strategy}", search_trial, {"trial": trial}, tune_config, config, sweeping, watcher)
+    for one in ended:
+        tidy(sweeping.trial_folder(one.key))
+    return ended
 
 
 def confirm(config: Pipeline, trials: list[dict[str, Any]], sweeping: Sweeping, at_once: int | None) -> list[Ended]:
@@ -128,26 +133,30 @@ def _run(
         )
         tuner = tune.Tuner(prepared, param_space=space, tune_config=tune_config, run_config=run_config)
     grid = tuner.fit()
-    return [_ended(grid[number], config.pretrain.epochs) for number in range(len(grid))]
+    return [_ended(grid[number], config.pretrain.epochs, sweeping) for number in range(len(grid))]
 
 
-def _ended(result: tune.Result, epochs: int) -> Ended:
+def _ended(result: tune.Result, epochs: int, sweeping: Sweeping) -> Ended:
     assert result.config is not None
     trial = result.config["trial"]
     frame = result.metrics_dataframe
     told = [] if frame is None or SCORE not in frame else frame.dropna(subset=[SCORE]).to_dict("records")
+    seconds = sum(float(row["time_this_iter_s"]) for row in told)
+    key = key_of(trial, Path(result.path).name)
+    if sweeping.point:  # Tune's own record begins anew whenever a trial is moved to another setting
+        told = [row for row in told_before(sweeping.trial_folder(key)) if SCORE in row]
     curve = sorted({int(row[EPOCH]): float(row[SCORE]) for row in told}.items())
     reached = curve[-1][0] if curve else 0
     outcome = children.FAILED if result.error else children.DONE if reached >= epochs else children.STOPPED
     return Ended(
-        key=key_of(trial, Path(result.path).name),
+        key=key,
         strategy=trial["strategy"],
         values=dict(trial["values"]),
         seed=int(trial["seed"]),
         curve=curve,
         outcome=outcome,
         error=last_line(str(result.error)) if result.error else None,
-        seconds=sum(float(row["time_this_iter_s"]) for row in told),
+        seconds=seconds,
     )
 
 

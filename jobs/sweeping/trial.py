@@ -34,7 +34,7 @@ from jobs.pretraining.step import build_model
 from jobs.pretraining.validation import load_encoder, validate
 from jobs.pretraining.workers import workers
 from jobs.sweeping import children
-from jobs.sweeping.trial_folder import keep, note, tidy, told_before
+from jobs.sweeping.trial_folder import keep, note, taken_over, tidy, told_before
 from jobs.tracking import MetricLog, log_once
 from jobs.training.loop import Outside
 
@@ -132,6 +132,8 @@ def _train(trial: dict[str, Any], key: str, sweeping: Sweeping) -> None:
         return
     params = {"strategy": trial["strategy"], "seed": trial["seed"], **trial["values"]}
     run_id = children.child(MlflowClient(sweeping.tracking_uri), sweeping.run_id, key, params, config.digest())
+    if sweeping.point:  # parameters are those that it began with: a scheduler may have moved it to others since
+        MlflowClient(sweeping.tracking_uri).set_tag(run_id, children.VALUES, json.dumps(trial["values"]))
     start_from = _pointed()
     folder = sweeping.trial_folder(key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -187,17 +189,20 @@ def _loop(
             (Path(pointing) / POINTER).write_text(json.dumps({"folder": str(folder), "checkpoint": written.name}))
             tell(told, checkpoint=tune.Checkpoint.from_directory(pointing))
 
-    chosen = checkpoint.usable(folder if start_from is None else start_from.parent, start_from)[0] if ranks.rank == 0 else None
+    chosen = None
+    if ranks.rank == 0:
+        another = start_from is not None and start_from.parent != folder
+        chosen = taken_over(folder, start_from) if another else checkpoint.usable(folder, start_from)[0]  # type: ignore[arg-type]
     resume_from = chosen if ranks.world == 1 else broadcast_from_rank_zero(chosen)
     outside = Outside(report=report, log=log.log, say=lambda line: None)
     training = run(config, training_shapes(config), ranks, outside, resume_from)
-    if ranks.rank == 0:
+    if ranks.rank == 0 and not sweeping.point:  # else others may still go on from here
         tidy(folder)
     del training
 
 
 def _pointed() -> Path | None:
-    """The checkpoint of another trial that this one was told to go on from."""
+    """The checkpoint, of this trial or another, that it was told to go on from."""
     given = tune.get_checkpoint()
     if given is None:
         return None

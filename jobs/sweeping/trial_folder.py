@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from jobs.pretraining import checkpoint
 
 TOLD = "told.json"
 KEPT = 2  # checkpoints
+ATTEMPTS = 5  # at taking over a checkpoint that another trial may remove meanwhile
 
 
 def told_before(folder: Path) -> list[dict[str, Any]]:
@@ -41,6 +43,37 @@ def keep(folder: Path, epoch: int, write: Callable[[Path], None]) -> Path:
     for old in sorted(folder.glob("epoch-*"))[:-KEPT]:
         shutil.rmtree(old)
     return place
+
+
+def taken_over(folder: Path, other: Path) -> Path | None:
+    """The checkpoint `other` of another trial, or the newest that it has by now, as the only one of this trial. None when it has none.
+
+    It is linked, not copied, where the storage can: the other trial goes on and removes its own.
+    """
+    for _ in range(ATTEMPTS):
+        chosen = checkpoint.usable(other.parent, other)[0]
+        if chosen is None:
+            return None
+        fresh = folder / f".from-{chosen.name}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            shutil.copytree(chosen, fresh, copy_function=_linked)
+        except (FileNotFoundError, shutil.Error):  # removed while it was read
+            continue
+        if checkpoint.fault(fresh) is None:
+            for old in folder.glob("epoch-*"):  # of the setting that this trial had before
+                shutil.rmtree(old)
+            return fresh.rename(folder / f"epoch-{checkpoint.facts(fresh)['epoch']:05d}")
+    return None
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a storage without hard links
+        shutil.copy2(source, target)
 
 
 def tidy(folder: Path) -> None:

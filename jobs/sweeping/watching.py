@@ -22,8 +22,9 @@ RETRIES = 1  # of a trial whose process was lost; it goes on from its checkpoint
 class Watcher(tune.Callback):
     """Of one phase: `expected` trials of up to `epochs` epochs, their runs under `run_id`, their folders in `folder`."""
 
-    def __init__(self, phase: str, expected: int, epochs: int, run_id: str, folder: str) -> None:
+    def __init__(self, phase: str, expected: int, epochs: int, run_id: str, folder: str, keeps: bool = False) -> None:
         self.phase, self.expected, self.epochs, self.run_id, self.folder = phase, expected, epochs, run_id, folder
+        self.keeps = keeps  # checkpoints of ended trials, from which others may go on
         self.seen: dict[str, int] = {}  # trial -> its last epoch
         self.ended = 0
         self.best = float("-inf")
@@ -57,7 +58,8 @@ class Watcher(tune.Callback):
 
     def _close(self, trial: Trial, outcome: str, error: str | None) -> None:
         children.close(MlflowClient(), self.run_id, _key(trial), outcome, error)
-        tidy(Path(self.folder) / "trials" / _key(trial))
+        if not self.keeps:
+            tidy(Path(self.folder) / "trials" / _key(trial))
 
     def _say(self, line: str) -> None:
         print(f"sweep: {self.phase}: {line}", flush=True)

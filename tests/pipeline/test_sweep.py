@@ -7,7 +7,7 @@ import pytest
 from mlflow.entities import Run
 
 from jobs.config import load
-from jobs.sweeping.children import OUTCOME, TRIAL
+from jobs.sweeping.children import OUTCOME, TRIAL, VALUES
 from tests.pipeline.command import TINY, Adacrossnet, kill_outright, processes_of, wait_for, with_title
 
 SWEEP = TINY.replace("name: tiny", "name: tiny-sweep").replace("{name: dgcnn, k: 4}", "{name: pointnet}").replace("workers: 2, ", "") + """
@@ -121,6 +121,22 @@ def test_a_sweep_whose_driver_or_head_is_killed_goes_on_when_resumed(tmp_path: P
     assert check_finished(command) == pipeline
     assert all(trials(command)[key].info.run_id == run for key, run in before.items())
     assert processes_of(tmp_path) == []
+
+
+def test_population_based_training_moves_trials_on_to_the_checkpoints_of_others(tmp_path: Path) -> None:
+    command = Adacrossnet(tmp_path)
+    moving = SWEEP.replace("    reduction: 3\n", "    scheduler: pbt\n").replace("epochs: 3", "epochs: 5").replace("trials: 3", "trials: 4")
+    command("sweep", str(command.config(moving)))
+    searched = {key: run for key, run in trials(command).items() if key.startswith("search-")}
+    assert len(searched) == 8
+    assert {run.data.tags[OUTCOME] for run in searched.values()} == {"done"} and {run.info.status for run in searched.values()} == {"FINISHED"}
+    moved = [run for run in searched.values() if any(str(value) != run.data.params[key] for key, value in values_of(run).items())]
+    assert moved, "with two in eight tied or worse, one at least is moved to another's values"
+
+
+def values_of(run: Run) -> dict[str, float]:
+    found: dict[str, float] = json.loads(run.data.tags[VALUES])
+    return found
 
 
 def test_a_trial_that_fails_is_said_on_its_run_and_the_others_go_on(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """A trial's folder is the truth of how far it got: what it told, what it keeps, what is left when it has ended."""
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from jobs.config import Pipeline, check
 from jobs.pretraining import checkpoint
 from jobs.sweeping.pace import trials_at_once
 from jobs.sweeping.trial import EPOCH, SCORE, key_of, trial_config
-from jobs.sweeping.trial_folder import KEPT, keep, note, tidy, told_before
+from jobs.sweeping.trial_folder import KEPT, keep, note, taken_over, tidy, told_before
 
 
 def pipeline(**cluster: float) -> Pipeline:
@@ -36,6 +38,19 @@ def test_the_newest_checkpoints_are_kept_and_the_best_encoder_alone_when_it_has_
     written.rename(tmp_path / "best")
     tidy(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == ["best/encoder.safetensors"]
+
+
+def test_a_checkpoint_that_is_taken_over_stays_when_its_trial_removes_it(tmp_path: Path) -> None:
+    donor, own = tmp_path / "donor", tmp_path / "own"
+    for folder, epochs in ((donor, (2, 3)), (own, (1, 4))):
+        for epoch in epochs:
+            (folder / f"epoch-{epoch:05d}").mkdir(parents=True)
+            checkpoint.write(folder / f"epoch-{epoch:05d}", {"of": folder.name}, torch.nn.Linear(2, 1), epoch=epoch, step=epoch)
+    taken = taken_over(own, donor / "epoch-00001")  # gone by now: the newest it has
+    assert taken == own / "epoch-00003" and [path.name for path in own.iterdir()] == ["epoch-00003"], "its own were of another setting"
+    shutil.rmtree(donor)
+    assert checkpoint.fault(taken) is None and checkpoint.read(taken, torch.device("cpu"))["of"] == "donor"
+    assert taken_over(own, donor / "epoch-00009") is None
 
 
 def test_a_trials_config_is_the_sweeps_with_its_strategy_values_and_seed() -> None:
