@@ -129,7 +129,8 @@ def test_population_based_training_moves_trials_on_to_the_checkpoints_of_others(
     command("sweep", str(command.config(moving)))
     searched = {key: run for key, run in trials(command).items() if key.startswith("search-")}
     assert len(searched) == 8
-    assert {run.data.tags[OUTCOME] for run in searched.values()} == {"done"} and {run.info.status for run in searched.values()} == {"FINISHED"}
+    assert {run.data.tags[OUTCOME] for run in searched.values()} == {"done"}
+    assert {run.info.status for run in searched.values()} == {"FINISHED"}
     moved = [run for run in searched.values() if any(str(value) != run.data.params[key] for key, value in values_of(run).items())]
     assert moved, "with two in eight tied or worse, one at least is moved to another's values"
 
