@@ -27,7 +27,8 @@ def evaluation_stage(stage: Stage, judge: Judge) -> None:
     assert data.target is not None
     manifest = read_manifest(data.target)
     stage.tag({names.TAG_DATA: manifest["digest"]})
-    judged, points = judged_of(stage), config.points_of(settings, int(manifest["points"]))
+    judged = judged_of(stage)
+    points = points_of(stage, judged, int(manifest["points"]))
     outcome = judge(judged, data.target, settings, points, config.seed, stage.say)
     version = None if judged.version is None else (judged.version.name, str(judged.version.version))
     facts = log_outcome(stage.client, stage.run_id, outcome, manifest, points, model_id=judged.model_id, version=version, called=stage.name)
@@ -40,6 +41,13 @@ def judged_of(stage: Stage) -> Judged:
         return judged_by(stage)
     registered = stage.facts_of("register")
     return find_judged(stage.client, f"models:/{registered['name']}/{registered['version']}")
+
+
+def points_of(stage: Stage, judged: Judged, stored: int) -> int:
+    """Points a cloud of an evaluation, on a dataset that stores so many."""
+    one, suite = stage.config.evaluation_stages[stage.name], stage.config.suite
+    own = suite is not None and suite.own_points and one.points is None and one.task != "scenes"
+    return judged.points if own else stage.config.points_of(one, stored)
 
 
 def log_outcome(

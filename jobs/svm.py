@@ -18,7 +18,7 @@ from jobs.evaluation.paired import gain
 from jobs.judged import Judged
 from jobs.models.tables import build_backbone
 from jobs.register import score_tags
-from jobs.scoring import judged_of, retag
+from jobs.scoring import judged_of, points_of, retag
 from jobs.tracking import Stage, run_stage
 
 HEADLINE = ["accuracy", "balanced_accuracy"]
@@ -30,13 +30,13 @@ def main() -> None:
 
 def svm_stage(stage: Stage) -> None:
     """Run, LoggedModel and version get the scores."""
-    config, one = stage.config, stage.config.evaluation_stages[stage.name]
-    data = config.data_of(one).target
+    config = stage.config
+    data = config.data_of(config.evaluation_stages[stage.name]).target
     assert data is not None
     manifest = read_manifest(data)
     stage.tag({names.TAG_DATA: manifest["digest"]})
-    settings = config.evaluate.model_copy(update={"points": config.points_of(one, int(manifest["points"]))})
     judged = judged_of(stage)
+    settings = config.evaluate.model_copy(update={"points": points_of(stage, judged, int(manifest["points"]))})
     facts = judge_svm(stage.client, judged, data, settings, config.seed, stage.say, lambda: stage.run_id, called=stage.name)
     stage.leave({**facts, "headline": HEADLINE})
 

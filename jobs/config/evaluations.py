@@ -121,3 +121,4 @@ class Suite(Strict):
     backbone: str | None = None  # what a published file or an older checkpoint holds
     variant: Literal["crosspoint", "crossnet", "adacrossnet"] | None = None  # the project that published the file: sets k
     k: Count | None = None  # neighbours of an EdgeConv
+    own_points: bool = False  # tasks that name no points take as many as the encoder was judged on, not evaluate.points

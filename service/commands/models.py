@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from service.commands.module import run_module
 from service.commands.options import AsJson, State
 
 TASKS = ("svm", "fewshot", "finetune", "parts", "scenes")
+SUPERVISED = ("finetune", "parts", "scenes")  # they train: as a pipeline of their own, with Ray Train
 SUITE = "suite"
 
 
@@ -47,12 +49,17 @@ def evaluate(
     backbone: Annotated[str | None, typer.Option(help="The encoder of a published file, by its name.", show_default=False)] = None,
     variant: Annotated[str | None, typer.Option(help="The project that published it: sets k.", show_default=False)] = None,
     k: Annotated[int | None, typer.Option(help="Neighbours of an EdgeConv.", show_default="the variant's", min=1)] = None,
+    here: Annotated[bool, typer.Option("--here", help="Train in this process: no cluster, nothing to resume.")] = False,
     state: State = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge an encoder on a dataset, the same encoder with random weights beside it."""
+    """Judge an encoder on a dataset, the same encoder with random weights beside it.
+
+    finetune, parts and scenes train on the cluster, or on one of their own, as a pipeline that can be resumed; --set cluster.workers=2 and
+    its like say with what.
+    """
+    encoder = {"backbone": backbone, "variant": variant, "k": k}
     if task == SUITE:
-        encoder = {"backbone": backbone, "variant": variant, "k": k}
         _suite(model, config, encoder, {"data": data, "points": points, "seed": seed or None}, settings, as_json, state)
         return
     if task not in TASKS:
@@ -63,6 +70,9 @@ def evaluate(
         raise ValueError("--data: name the prepared dataset to judge on (`adacrossnet data list` shows them)")
     if not (data / "manifest.json").is_file():
         raise ValueError(f"--data: {data} holds no manifest.json; write a prepared dataset with `adacrossnet data prepare`")
+    if task in SUPERVISED and not here:
+        _trained(model, data, task, points, seed, encoder, settings or [], as_json, state)
+        return
     place = str(Path(model).resolve()) if Path(model).exists() else model
     given = {"--task": task, "--points": points, "--seed": seed, "--backbone": backbone, "--variant": variant, "--k": k}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
@@ -90,3 +100,36 @@ def _suite(
         raise ValueError(f"--{given}: a suite's tasks have their own; set it in {config}")
     fields = {"model": model, **{name: value for name, value in encoder.items() if value is not None}}
     run(config, [f"suite.{name}={json.dumps(value)}" for name, value in fields.items()] + (settings or []), as_json, state)
+
+
+def _trained(
+    model: str,
+    data: Path,
+    task: str,
+    points: int | None,
+    seed: int,
+    encoder: dict[str, str | int | None],
+    settings: list[str],
+    as_json: bool,
+    state: Path | None,
+) -> None:
+    """A task that trains, as a suite of itself alone."""
+    from jobs.config import check, parse_value
+    from service.commands.pipelines import run_config
+
+    if seed:
+        raise ValueError(f"--seed is of the random weights beside; {task} has one seed for all its draws: --set seed={seed}")
+    one: dict[str, Any] = {"task": task, **({"points": points} if points else {})}
+    cluster: dict[str, Any] = {"threads_per_worker": len(os.sched_getaffinity(0))}
+    for pair in settings:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.strip():
+            raise ValueError(f"--set {pair}: write KEY=VALUE")
+        section, name = (cluster, key.removeprefix("cluster.")) if key.startswith("cluster.") else (one, key)
+        if name in ("task", "data", "points") and section is one:
+            raise ValueError(f"--set {pair}: that is the option --{name}")
+        section[name.strip()] = parse_value(pair, text)
+    suite = {"model": model, "own_points": True, **{name: value for name, value in encoder.items() if value is not None}}
+    prepared = {"kind": "prepared", "target": str(data.resolve())}
+    values = {"name": f"evaluate-{task}", "data": prepared, "suite": suite, "evaluations": [one], "cluster": cluster}
+    run_config(check(values, "evaluate"), as_json, state)

@@ -13,6 +13,7 @@ from service.typed import typed
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from jobs.config import Pipeline as Config
     from service.home import Home
     from service.ledger import Ledger
     from service.session import Hold
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
 def run(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False, state: State = None) -> None:
     """Run a pipeline to its end: prepare, pretrain, evaluate, register. Starts a cluster where there is none, and stops it."""
+    from jobs.config import load
+
+    run_config(load(config, overrides or []), as_json, state)
+
+
+def run_config(config: Config, as_json: bool, state: Path | None) -> None:
+    """`run` of a config that has been read."""
     from rich.console import Console
 
-    from jobs.config import load
     from service.endpoints import choose
     from service.home import Home
     from service.launch import check, queue
@@ -32,7 +39,7 @@ def run(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False
     from service.tables import PRIVATE
 
     console, home = Console(stderr=as_json), Home.find(state)
-    wanted = load(config, overrides or []).resolved(Path.cwd())
+    wanted = config.resolved(Path.cwd())
     ledger = Ledger(home.ledger_url)
     if choose(wanted, home).cluster == PRIVATE:
         check_local(wanted)  # before ten seconds go into starting servers

@@ -68,3 +68,15 @@ def test_supervised_stages_train_from_the_registered_encoder_and_survive_a_kille
         assert client.get_run(tags[f"{task}/{dataset}/run"]).info.status == "FINISHED"
     assert {"svm_confusion", "scenes_rooms", "scenes_confusion"} <= {Path(path).stem for path in command.summary["pictures"]}
     assert processes_of(tmp_path) == []
+
+    data = str(prepared_shapes(tmp_path))
+    one = ("evaluate", "models:/adacrossnet-pointnet@candidate", "--data", data, "--task", "finetune", "--set", "epochs=1")
+    assert "--set seed=3" in command(*one, "--seed", "3", code=1)
+    command(*one, "--set", "batch=15", "--set", "lr=0.02", "--set", "cluster.workers=2", "--set", "cluster.threads_per_worker=1")
+    facts = command.summary["evaluations"]["finetune"]
+    assert facts["protocol"]["points"] == 48 and facts["protocol"]["batch"] == 15, "the points that it was judged on"
+    assert processes_of(tmp_path) == []
+
+
+def prepared_shapes(folder: Path) -> Path:
+    return next(path.parent for path in (folder / "runs/storage/data").glob("synthetic-*/manifest.json") if "rooms" not in path.parent.name)
