@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from jobs import fewshot, supervised
 from jobs.config import check_evaluation, names, parse_value
@@ -126,8 +127,14 @@ def _other(
 ) -> dict[str, Any]:
     outcome = JUDGES[task](judged, data, settings, points, seed, say)
     version = None if judged.version is None else (judged.version.name, str(judged.version.version))
-    run = begin()
-    facts = log_outcome(client, run, outcome, read_manifest(data), points, model_id=judged.model_id, version=version, called=task)
+    try:
+        run = begin()
+        facts = log_outcome(client, run, outcome, read_manifest(data), points, model_id=judged.model_id, version=version, called=task)
+    except Exception as error:  # MLflow may have gone meanwhile: what was trained for is not lost with it
+        say(f"its scores could not be logged: {json.dumps(outcome.facts())}")
+        if isinstance(error, MlflowException):
+            raise ValueError(f"MLflow did not take the scores ({str(error).splitlines()[0][:200]}); they stand in the line above") from None
+        raise
     return {**facts, "model": _model_uri(judged)}
 
 

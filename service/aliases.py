@@ -47,6 +47,8 @@ def promote(runs: Runs, version: ModelVersion, verdict: Verdict, forced: bool, r
 
 def roll_back(runs: Runs, name: str, reason: str) -> tuple[str, str]:
     """`previous` is champion again, and the champion `previous`; (new, old) version. ValueError when there is no previous one."""
+    if not reason.strip():
+        raise ValueError("--reason is empty: say why")
     champion, previous = holder(runs, name, names.ALIAS_CHAMPION), holder(runs, name, names.ALIAS_PREVIOUS)
     if champion is None or previous is None:
         raise ValueError(f"{name} has no {'champion' if champion is None else 'previous champion'}: there is nothing to go back to")

@@ -91,7 +91,7 @@ class Rooms(Preparing):
     """What every dataset of rooms in six areas has."""
 
     test_area: Annotated[int, Field(ge=1, le=6)] = 5  # whose rooms are test; val_share of each other area's rooms are validation
-    stride: Annotated[float, Field(gt=0, le=1)] = 0.5  # metres between the blocks of a room; 1 m blocks overlap below 1
+    stride: Annotated[float, Field(ge=0.05, le=1)] = 0.5  # metres between the blocks of a room; 1 m blocks overlap below 1
 
     @model_validator(mode="after")
     def _upright(self) -> Rooms:

@@ -51,6 +51,11 @@ def finish(
         raise ValueError(
             f"none of the {len(items)} shapes can be used: {folder / REJECTS} says why for each (the first: {rejects[0]['reason']})"
         )
+    for split in sorted({item.split for item in items if item.split} - set(splits.values())):
+        raise ValueError(
+            f"none of the {sum(item.split == split for item in items)} {split} shapes of the source can be used: {folder / REJECTS} says "
+            f"why for each (the first: {rejects[0]['reason'] if rejects else 'unknown'})"
+        )
     index_sha256 = write_table(folder / INDEX, _index(built, splits, categories))
     shards = [{"file": shard_name(shard.number), "rows": len(shard.rows), "sha256": shard.sha256} for shard in built]
     label = {entry.id: entry.category for entry in entries}

@@ -57,18 +57,29 @@ def _cached(file: Path, _modified: int, name: str) -> NDArray[np.generic]:
 def _labels(file: Path) -> NDArray[np.int64]:
     with opened(file) as content:
         for name, width in (("data", 3), ("label", None)):
-            if name not in content:
+            if not isinstance(content.get(name), h5py.Dataset):
                 raise ValueError(f"{file} holds no dataset {name!r}, but {', '.join(sorted(content)) or 'none'}: is it another release?")
             shape = content[name].shape
             if width is not None and (len(shape) != 3 or shape[2] < width):
                 raise ValueError(f"{file}: data has the shape {list(shape)}; clouds are [n, points, 3]")
         labels = np.asarray(content["label"][()])
-        if labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] != 1) or labels.dtype.kind not in "iu":
+        if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] != 1) or labels.dtype.kind not in "iu":
             raise ValueError(f"{file}: label has the shape {list(labels.shape)} of {labels.dtype}; labels are whole numbers, [n] or [n, 1]")
         clouds = content["data"].shape[0]
         if len(labels) != clouds:
             raise ValueError(f"{file} holds {clouds} clouds and {len(labels)} labels: they must be as many; the file is damaged")
     return labels.reshape(-1).astype(np.int64)
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty, stripped. ValueError, naming it, when it is missing or no UTF-8."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def opened(file: Path) -> h5py.File:

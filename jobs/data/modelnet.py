@@ -12,7 +12,7 @@ import numpy as np
 
 from jobs.config.datasets import Meshes, ModelNet
 from jobs.data import meshes
-from jobs.data.hdf5 import items_of, rows_of
+from jobs.data.hdf5 import items_of, rows_of, text_lines
 from jobs.data.items import Item, Shape, checked_points, content_of
 
 NAMES = "shape_names.txt"
@@ -54,11 +54,14 @@ def variant(cfg: ModelNet) -> str:
 
 
 def _names(source: Path) -> list[str]:
-    try:
-        text = (source / NAMES).read_text(encoding="utf-8")
-    except OSError:
-        raise ValueError(f"{source / NAMES} is missing: it names the categories, a line each, in the order of their labels") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    path = source / NAMES
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: it names the categories, a line each, in the order of their labels")
+    names = text_lines(path)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path} names {twice} twice: each category has a line of its own, in the order of their labels")
+    return names
 
 
 def _as_meshes(cfg: ModelNet) -> Meshes:

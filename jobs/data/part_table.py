@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.data.hdf5 import text_lines
+
 OWN = "categories.json"
 RELEASED = ("all_object_categories.txt", "overallid_to_catid_partid.json")  # beside the HDF5 release of ShapeNetPart
 # Yi et al. 2016, in the order of their numbers: category, synset, how many parts. The release numbers the parts and does not name them.
@@ -63,7 +65,7 @@ def _from_json(path: Path) -> PartTable:
 
 
 def _from_release(source: Path) -> PartTable:
-    named = [line.split() for line in (source / RELEASED[0]).read_text(encoding="utf-8").splitlines() if line.strip()]
+    named = [line.split() for line in text_lines(source / RELEASED[0])]
     path = source / RELEASED[1]
     try:
         names = {synset: name for name, synset in named}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.data.draws import generator
+from jobs.data.items import Reject
 
 CLASSES = (
     "ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase", "board", "clutter",
@@ -16,6 +17,7 @@ CLASSES = (
 CHANNELS = 9  # place in the block (x, y from its middle, z from the floor), red, green, blue of 1, place in the room of 1; metres, z up
 IN_ROOM = slice(6, 9)  # channels of the place in the room
 SIDE = 1.0  # metres of a block
+MOST_SQUARES = 200_000  # blocks of a room, empty ones too: the largest of S3DIS has some ten thousand at the smallest stride
 FEWEST = 100  # points of a block; one of fewer is left out, as in the release
 
 
@@ -37,6 +39,9 @@ def blocks(
     place = xyz_N3 - xyz_N3.min(0)
     limit = place.max(0)
     steps = [max(1, math.ceil((limit[axis] - SIDE) / stride) + 1) for axis in (0, 1)]
+    if steps[0] * steps[1] > MOST_SQUARES:
+        size = f"{limit[0]:.0f} m by {limit[1]:.0f} m"
+        raise Reject(f"is {size}, more than {MOST_SQUARES} blocks: a point lies far away, or the stride is tiny")
     number = 0
     for x in range(steps[0]):
         for y in range(steps[1]):

@@ -20,13 +20,14 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from jobs.config.datasets import S3DIS, SyntheticRooms
-from jobs.data.hdf5 import opened, rows_of
+from jobs.data.hdf5 import opened, rows_of, text_lines
 from jobs.data.items import Item, Reject, Shape, check_name, checked_points, content_of, text_of
 from jobs.data.rooms import CHANNELS, CLASSES, blocks
 
 ROOMS, FILES = "room_filelist.txt", "all_files.txt"
 SALT = "adacrossnet rooms 1"
 NAME = re.compile(r"(Area_\d+)_(.+)")
+AREAS = tuple(f"Area_{number}" for number in range(1, 7))
 MOST_WRONG = 20  # lines of a room that are no row: more, and the room is refused
 
 
@@ -84,12 +85,12 @@ def _released(cfg: S3DIS, files: list[Path]) -> Iterator[Item]:
         raise ValueError(f"{path} is missing: it names the room of each block, a line each, in the order of the files")
     listed = cfg.source / FILES
     if listed.is_file():
-        ordered = [cfg.source / Path(line.strip()).name for line in listed.read_text().splitlines() if line.strip()]
+        ordered = [cfg.source / Path(line).name for line in text_lines(listed)]
         missing = next((file for file in ordered if not file.is_file()), None)
         if missing is not None:
             raise ValueError(f"{listed} names {missing.name}, which is not in {cfg.source}")
         files = ordered
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = text_lines(path)
     rows = [(file, row) for file in files for row in range(_blocks_in(file))]
     if len(rows) != len(lines):
         raise ValueError(f"{path} names {len(lines)} rooms, but the {len(files)} files hold {len(rows)} blocks: they must be as many")
@@ -151,6 +152,9 @@ def _raw(cfg: S3DIS) -> Iterator[Item]:
 
 
 def _check_area(cfg: S3DIS, rooms: dict[str, list[str]]) -> None:
+    strange = sorted(area for area in rooms if area not in AREAS)
+    if strange:
+        raise ValueError(f"{cfg.source} has rooms of {', '.join(strange[:5])}: S3DIS has {AREAS[0]} to {AREAS[-1]}")
     if f"Area_{cfg.test_area}" not in rooms:
         raise ValueError(f"{cfg.source} holds no Area_{cfg.test_area} to hold out (test_area), but {', '.join(sorted(rooms))}")
 

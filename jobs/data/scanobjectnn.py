@@ -30,10 +30,21 @@ def list_items(cfg: ScanObjectNN) -> list[Item]:
     items = []
     for split in SPLITS:
         file = _file(cfg, split)
+        if cfg.variant != "obj_only" and "nobg" in file.resolve().parent.name:
+            way_out = "name the folder that holds main_split, or variant obj_only"
+            raise ValueError(f"{file} has no background, which {cfg.variant} has: {way_out}")
+        _check_mask(file)
         if cfg.variant == "obj_only" and file.parent.name != "main_split_nobg" and not holds(file, "mask"):
             raise ValueError(f"{file} holds no mask of the background, which obj_only leaves out: use main_split_nobg, or variant obj_bg")
         items += items_of([file], split, CATEGORIES)
     return sorted(items, key=lambda item: item.id)
+
+
+def _check_mask(file: Path) -> None:
+    if holds(file, "mask"):
+        mask, data = np.asarray(rows_of(file, "mask")), rows_of(file, "data")
+        if mask.shape != data.shape[:2]:
+            raise ValueError(f"{file}: mask has the shape {list(mask.shape)}; it holds a number for each point of data {list(data.shape)}")
 
 
 def read(item: Item, cfg: ScanObjectNN) -> Shape:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.config.datasets import ShapeNetPart
-from jobs.data.hdf5 import holds, items_of, rows_of
+from jobs.data.hdf5 import holds, items_of, rows_of, text_lines
 from jobs.data.items import Item, Reject, Shape, check_name, checked_points, content_of, text_of
 from jobs.data.part_table import PartTable, part_table
 
@@ -128,7 +128,7 @@ def _synsets(source: Path, table: PartTable) -> dict[str, str]:
     path = source / SYNSETS
     if not path.is_file():
         raise ValueError(f"{source} is no ShapeNetPart: it holds neither ply_data_train*.h5 nor {SYNSETS} beside folders of .txt files")
-    pairs = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    pairs = [line.split() for line in text_lines(path)]
     wrong = next((pair for pair in pairs if len(pair) != 2 or pair[0] not in table.categories), None)
     if wrong is not None:
         raise ValueError(f"{path}: {' '.join(wrong)!r} is not CATEGORY SYNSET with a category of the table ({', '.join(table.categories)})")
@@ -142,6 +142,8 @@ def _names(path: Path) -> Iterator[tuple[str, str]]:
         raise ValueError(f"{path} is missing: it lists the shapes of its split") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): it lists the shapes of its split") from None
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} holds no list of shapes (shape_data/SYNSET/ID), but {type(entries).__name__}")
     for entry in entries:
         parts = str(entry).split("/")
         if len(parts) < 2:

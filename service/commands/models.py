@@ -44,7 +44,7 @@ def evaluate(
     points: Annotated[
         int | None, typer.Option(help="Points a cloud that the encoder sees.", show_default="those it was judged on, else 1024", min=2)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random weights beside.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random weights beside.", min=0)] = 0,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of the task: key=value, any number of times.")] = None,
     backbone: Annotated[str | None, typer.Option(help="The encoder of a published file, by its name.", show_default=False)] = None,
     variant: Annotated[str | None, typer.Option(help="The project that published it: sets k.", show_default=False)] = None,
@@ -58,6 +58,9 @@ def evaluate(
     finetune, parts and scenes train on the cluster, or on one of their own, as a pipeline that can be resumed; --set cluster.workers=2 and
     its like say with what.
     """
+    for name, path in (("MODEL", model), ("--data", str(data or ""))):
+        if not path.isascii() and not path.encode("utf-8", "ignore").decode() == path:
+            raise ValueError(f"{name}: the name {path!r} is no UTF-8, and MLflow cannot keep it: rename it")
     encoder = {"backbone": backbone, "variant": variant, "k": k}
     if task == SUITE:
         _suite(model, config, encoder, {"data": data, "points": points, "seed": seed or None}, settings, as_json, state)
@@ -73,6 +76,9 @@ def evaluate(
     if task in SUPERVISED and not here:
         _trained(model, data, task, points, seed, encoder, settings or [], as_json, state)
         return
+    strange = next((one for one in settings or [] if one.startswith("cluster.")), None)
+    if strange is not None:
+        raise ValueError(f"--set {strange}: {'--here trains' if here else task + ' runs'} in this process, on no cluster")
     place = str(Path(model).resolve()) if Path(model).exists() else model
     given = {"--task": task, "--points": points, "--seed": seed, "--backbone": backbone, "--variant": variant, "--k": k}
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
