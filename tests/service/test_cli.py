@@ -169,6 +169,7 @@ def test_data_prepare_names_a_missing_folder_and_an_option_that_its_kind_does_no
     assert (done.returncode, "shapes: unknown key" in done.stderr) == (1, True)
 
 
+@pytest.mark.soak  # half a minute of commands
 def test_a_pipeline_run_on_the_cluster_there_is_then_shown_logged_listed_and_reproduced(
     shared: tuple[Home, LocalCluster], ledger: Ledger, tmp_path: Path
 ) -> None:
