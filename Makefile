@@ -22,7 +22,7 @@ run: $(STAMP)  ## the main job on made-up shapes, end to end
 test: $(STAMP)  ## numerics and the real path end to end, at most 12 minutes on 2 cores
 	$(TEST) -m "not soak" tests
 
-soak: $(STAMP)  ## everything that kills or runs at length, at most 45 minutes
+soak: $(STAMP)  ## everything that kills or runs at length, a little over an hour
 	$(TEST) -m soak tests
 
 check: $(STAMP)  ## lint and types
