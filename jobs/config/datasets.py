@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from jobs.config.base import Count, Folder, Share, Strict
+from jobs.config.strict import Count, Folder, Share, Strict
 
 
 class Prepared(Strict):

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from jobs.config.base import Count, Fraction, NonNegative, Positive, Share, Strict
 from jobs.config.datasets import Data
+from jobs.config.strict import Count, Fraction, NonNegative, Positive, Share, Strict
 
 
 class Evaluate(Strict):

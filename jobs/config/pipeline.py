@@ -8,10 +8,10 @@ from typing import Annotated, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from jobs.config.base import Count, Strict
 from jobs.config.datasets import ROOMS, Data, Prepared
 from jobs.config.evaluations import Evaluate, Evaluation, Suite
 from jobs.config.sections import Backbone, Cluster, Pretrain, Tracking, Weighting
+from jobs.config.strict import Count, Strict
 from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
 
 STAGES = ("prepare", "pretrain", "evaluate", "register")

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from jobs.config.base import Count, Folder, NonNegative, Positive, Strict
 from jobs.config.published import PUBLISHED
+from jobs.config.strict import Count, Folder, NonNegative, Positive, Strict
 
 
 class Backbone(Strict):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from jobs.config.base import Count, Fraction, Strict
+from jobs.config.strict import Count, Fraction, Strict
 
 BASELINE = "static"  # the strategy that all others are compared with
 UNTRAINED = "untrained"  # in place of a strategy where the encoder has random weights

@@ -1,4 +1,4 @@
-"""What the sections of a configuration are made of. Nothing in this package imports torch, ray or mlflow."""
+"""A strict section, and the numbers and folders that sections hold. Nothing in this package imports torch, ray or mlflow."""
 from __future__ import annotations
 
 from pathlib import Path
