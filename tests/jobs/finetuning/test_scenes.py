@@ -33,14 +33,6 @@ from jobs.training.loop import Outside
 POINTS = 128
 
 
-@pytest.fixture(scope="module")
-def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rooms") / "data"
-    section = {"kind": "synthetic-rooms", "rooms": 12, "points": 160, "stride": 1.0, "target": str(folder)}
-    prepare(check_data(section, "test"), say=lambda line: None, parallel=False)
-    return folder
-
-
 def settings(**values: Any) -> Scenes:
     given = {"task": "scenes", "epochs": 2, "batch": 16, "lr": 0.05, "min_lr": 0.001, **values}
     found = check_evaluation(given, "test")

@@ -211,14 +211,6 @@ if world > 1:
 """
 
 
-@pytest.fixture(scope="module")
-def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rooms") / "data"
-    section = {"kind": "synthetic-rooms", "rooms": 12, "points": 96, "stride": 1.0, "target": str(folder)}
-    prepare(check_data(section, "test"), say=lambda line: None, parallel=False)
-    return folder
-
-
 @pytest.mark.parametrize("task", ["finetune", *(pytest.param(one, marks=pytest.mark.soak) for one in ("parts", "scenes"))])
 def test_two_ranks_train_and_judge_as_one(data: Path, rooms: Path, tmp_path: Path, task: str) -> None:
     values = json.dumps({"task": task, **SMALL, "epochs": 2, "batch": 15, "lr": 0.01})
