@@ -48,7 +48,10 @@ def main() -> None:
 
 
 def settings_of(name: str, variant: str | None, k: int | None) -> Backbone:
-    """What the state dict does not hold: the number of neighbours, the project's own unless given. ValueError when nothing tells it."""
+    """What the state dict does not hold: the number of neighbours, the project's own unless given. ValueError when nothing tells it, or
+    there is no such project."""
+    if variant is not None and variant not in NEIGHBOURS:
+        raise ValueError(f"--variant {variant}: there are {', '.join(NEIGHBOURS)}")
     if k is not None:
         return Backbone.model_validate({"name": name, "k": k})
     if name not in WITH_NEIGHBOURS:

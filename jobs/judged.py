@@ -26,7 +26,6 @@ from jobs.pretraining import checkpoint
 
 RUN = re.compile(r"(runs:/)?([0-9a-f]{32})")
 MODEL = re.compile(r"models:/(m-[0-9a-f]{32})")
-VARIANTS = ("crosspoint", "crossnet", "adacrossnet")
 FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a checkpoint's folder or a published .pth file"
 
 
@@ -79,8 +78,6 @@ def find_judged(
     if path.is_dir():
         return _of_checkpoint(path, backbone, k)
     if path.is_file():
-        if variant is not None and variant not in VARIANTS:
-            raise ValueError(f"--variant {variant}: there are {', '.join(VARIANTS)}")
         if backbone is None:
             raise ValueError(f"{model} does not say which encoder it holds: give --backbone, and --variant or --k")
         settings = settings_of(backbone, variant, k)

@@ -16,6 +16,8 @@ from jobs.models.tables import BACKBONES, build_backbone
 
 @pytest.mark.parametrize("name", WITH_NEIGHBOURS)
 def test_a_backbone_with_neighbours_is_refused_where_nothing_tells_k(name: str) -> None:
+    with pytest.raises(ValueError, match="--variant nonsense: there are crosspoint, crossnet, adacrossnet"):
+        settings_of("pointnet", "nonsense", None)
     with pytest.raises(ValueError, match=r"does not hold k: give --variant crosspoint\|crossnet\|adacrossnet, or --k"):
         settings_of(name, None, None)
     assert settings_of(name, None, 7).k == settings_of(name, "crosspoint", 7).k == 7
