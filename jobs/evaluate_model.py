@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from jobs import fewshot, supervised
 from jobs.config import check_evaluation, names, parse_value
-from jobs.config.evaluations import Evaluate
+from jobs.config.evaluations import SUPERVISED, Evaluate
 from jobs.config.sections import Tracking
 from jobs.data.format import read_manifest
 from jobs.judged import Judged, find_judged
@@ -29,7 +29,6 @@ from jobs.svm import judge_svm
 SVM = "svm"
 OPTIONS = ("task", "data", "points")  # fields of a task's section that the command gives otherwise
 # By the task's name.
-SUPERVISED = ("finetune", "parts", "scenes")
 JUDGES: dict[str, Judge] = {"fewshot": fewshot.judge, **dict.fromkeys(SUPERVISED, supervised.judge_here)}
 
 Say = Callable[[str], None]

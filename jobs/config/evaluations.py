@@ -111,6 +111,7 @@ class Scenes(Tuning):
         return self
 
 
+SUPERVISED = ("finetune", "parts", "scenes")  # tasks that train
 Evaluation = Annotated[Svm | Fewshot | Finetune | Parts | Scenes, Field(discriminator="task")]
 
 

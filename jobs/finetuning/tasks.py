@@ -62,6 +62,13 @@ class Classification:
         return {"accuracy": float(right.mean()), "balanced_accuracy": float(np.mean(recalls))}
 
 
+def _of_points(scores: Tensor, batch: Labelled, smoothing: float) -> Tensor:
+    """The loss of scores [B, N, P], a mean over all points of the global batch."""
+    assert batch.parts_BN is not None
+    truth = batch.parts_BN.to(scores.device)
+    return smoothed(scores.flatten(0, 1), truth.flatten(), smoothing) / (batch.whole * truth.shape[1])
+
+
 class PartSegmentation:
     """The part of every point, among those of the shape's category; kept of a shape: its IoU and the share of points told right."""
 
@@ -83,9 +90,7 @@ class PartSegmentation:
         return PartSegmenter(encoder, len(self.categories), len(self.part_names))
 
     def loss(self, scores: Tensor, batch: Labelled) -> Tensor:
-        assert batch.parts_BN is not None
-        truth = batch.parts_BN.to(scores.device)
-        return smoothed(scores.flatten(0, 1), truth.flatten(), self.smoothing) / (batch.whole * truth.shape[1])
+        return _of_points(scores, batch, self.smoothing)
 
     def predicted(self, scores: Tensor, batch: Labelled) -> NDArray[np.int64]:
         """parts_BN, of the shape's own category alone."""
@@ -120,9 +125,7 @@ class SceneSegmentation:
         return SceneSegmenter(encoder if self.channels == 3 else nine_channels(encoder, name), len(self.classes), self.channels)
 
     def loss(self, scores: Tensor, batch: Labelled) -> Tensor:
-        assert batch.parts_BN is not None
-        truth = batch.parts_BN.to(scores.device)
-        return smoothed(scores.flatten(0, 1), truth.flatten(), self.smoothing) / (batch.whole * truth.shape[1])
+        return _of_points(scores, batch, self.smoothing)
 
     def predicted(self, scores: Tensor, batch: Labelled) -> NDArray[np.int64]:
         """classes_BN."""

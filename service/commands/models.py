@@ -13,7 +13,6 @@ from service.commands.module import run_module
 from service.commands.options import AsJson, State
 
 TASKS = ("svm", "fewshot", "finetune", "parts", "scenes")
-SUPERVISED = ("finetune", "parts", "scenes")  # they train: as a pipeline of their own, with Ray Train
 SUITE = "suite"
 
 
@@ -73,6 +72,8 @@ def evaluate(
         raise ValueError("--data: name the prepared dataset to judge on (`adacrossnet data list` shows them)")
     if not (data / "manifest.json").is_file():
         raise ValueError(f"--data: {data} holds no manifest.json; write a prepared dataset with `adacrossnet data prepare`")
+    from jobs.config.evaluations import SUPERVISED
+
     if task in SUPERVISED and not here:
         _trained(model, data, task, points, seed, encoder, settings or [], as_json, state)
         return
