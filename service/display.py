@@ -83,10 +83,10 @@ class Display:
         self._console.print(f"[{since:>7}] {stage:<8} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def wide_console() -> Console:
+def wide_console(stderr: bool = False) -> Console:
     """Where no terminal says how wide it is, lines are as long as they need to be: a file or a pipe gets whole words."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_WIDE)
+    console = Console(stderr=stderr)
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=_WIDE)
 
 
 def seconds_of(stage: Stage) -> float | None:

@@ -67,7 +67,7 @@ def _evaluations(found: dict[str, dict[str, Any]], title: str) -> Table:
             said = f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})" if gain else "-"
             of = [facts["scores"].get(encoder) or {} for encoder in ("trained", "random")]
             values = [_number(one.get(metric, (one.get("test") or {}).get(metric))) for one in of]  # of the SVM by splits
-            table.add_row(stage, facts["protocol"]["dataset"], metric.replace("_", " "), *values, said)
+            table.add_row(stage, facts["protocol"]["dataset"], metric.replace("_", " ").replace("miou", "mIoU"), *values, said)
     return table
 
 

@@ -39,7 +39,7 @@ def learning_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]
     for name, points in curves.items():
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"validation {metric.replace('_', ' ')}")
+    axes.set_ylabel(f"validation {metric.replace('_', ' ').replace('miou', 'mIoU')}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)

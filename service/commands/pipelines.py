@@ -28,8 +28,7 @@ def run(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False
 
 def run_config(config: Config, as_json: bool, state: Path | None) -> None:
     """`run` of a config that has been read."""
-    from rich.console import Console
-
+    from service.display import wide_console
     from service.endpoints import choose
     from service.home import Home
     from service.launch import check, queue
@@ -38,7 +37,7 @@ def run_config(config: Config, as_json: bool, state: Path | None) -> None:
     from service.session import hold
     from service.tables import PRIVATE
 
-    console, home = Console(stderr=as_json), Home.find(state)
+    console, home = wide_console(as_json), Home.find(state)
     wanted = config.resolved(Path.cwd())
     ledger = Ledger(home.ledger_url)
     if choose(wanted, home).cluster == PRIVATE:
@@ -80,16 +79,15 @@ def submit(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fa
 
 def resume(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> None:
     """Go on with a failed, cancelled or interrupted pipeline: finished stages are kept, the open one gets a new attempt."""
-    from rich.console import Console
-
     from jobs.config import check as check_config
+    from service.display import wide_console
     from service.home import Home
     from service.launch import check, reopen
     from service.ledger import Ledger
     from service.session import hold
     from service.tables import SUCCEEDED
 
-    console, home = Console(stderr=as_json), Home.find(state)
+    console, home = wide_console(as_json), Home.find(state)
     ledger = Ledger(home.ledger_url)
     row = ledger.get(pipeline)
     if row.state == SUCCEEDED:

@@ -23,9 +23,8 @@ def reproduce(
 
     What it registers does not become the candidate.
     """
-    from rich.console import Console
-
     from service.commands.pipelines import carry
+    from service.display import wide_console
     from service.home import Home, project_tree
     from service.launch import check, queue
     from service.ledger import Ledger
@@ -34,7 +33,7 @@ def reproduce(
     from service.session import hold
     from service.working_dir import code_digest
 
-    console, home = Console(stderr=as_json), Home.find(state)
+    console, home = wide_console(as_json), Home.find(state)
     with tracking_server(home) as uri:
         check_answers(uri)
         first = origin(model, Runs(uri))
