@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jobs.config import ConfigError, check, digest_of, names
 from jobs.config.pipeline import STAGES, SWEEP_STAGES
-from service import mlflow_runs, ray_jobs, summary
+from service import failures, mlflow_runs, ray_jobs, retries, summary
 from service.endpoints import Endpoint
 from service.home import Home
 from service.job_log import error_in
@@ -131,6 +131,8 @@ class Reconciler:
             if sum(one.state == LOST for one in stage.attempts) >= _MOST_LOST:
                 self.ledger.set_stage(stage.id, state=FAILED, message=f"its job was lost {_MOST_LOST} times with the cluster's head")
                 return None
+            if stage.not_before is not None and time.time() < stage.not_before:
+                return retries.waits(pipeline, stage)
             try:
                 check(pipeline.config, "its stored config")
             except ConfigError as error:  # it was queued by another version, whose schema took it
@@ -150,13 +152,25 @@ class Reconciler:
         if job is None:  # the head restarted and its job table died with it; the MLflow run is kept for the next attempt
             self.ledger.end_attempt(attempt, LOST, None, "the job server does not know it any more")
             return None
+        overdue = retries.overdue(pipeline, attempt)
         if job.status not in ray_jobs.TERMINAL:
-            return _waits(stage, attempt, job)
+            if overdue:
+                jobs.stop(attempt.job_id)  # asked again at each look until it has ended
+            return overdue or _waits(stage, attempt, job)
         self.hold()
         self.after("job end seen")
         state = {ray_jobs.SUCCEEDED: SUCCEEDED, ray_jobs.FAILED: FAILED}.get(job.status, CANCELLED)
         message = self._keep_log(pipeline, stage, attempt, job, jobs)
-        self._end(stage, attempt, run, state, message, runs)
+        if state == CANCELLED and overdue:
+            state, message = FAILED, overdue
+        again = retries.again(pipeline, stage, job, message or "") if state == FAILED else None
+        if again is not None:
+            runs.tag(run, names.TAG_RETRIED, again.words)
+            self.ledger.retry(attempt, again.cause, again.words, again.not_before, again.changes)
+            self.after("retry recorded")
+            return None
+        cause = failures.of(job, message or "", overdue is not None) if state == FAILED else None
+        self._end(stage, attempt, run, state, message, runs, cause)
         return None
 
     def _ensure_run(self, pipeline: Pipeline, stage: Stage, runs: Runs, experiment: str) -> str:
@@ -184,7 +198,7 @@ class Reconciler:
         runs.tag(run, names.TAG_CODE, digest)
         runs.tag(run, "mlflow.note.content", f"[The Ray job {attempt.job_id}]({endpoint.ray}/#/jobs/{attempt.job_id})")
         env = {
-            names.ENV_CONFIG: json.dumps(pipeline.config),
+            names.ENV_CONFIG: json.dumps(retries.changed(pipeline.config, stage.changes)),
             names.ENV_PIPELINE: pipeline.id,
             names.ENV_STAGE: stage.name,
             names.ENV_STAGE_RUNS: json.dumps({one.name: one.run_id for one in pipeline.stages if one.run_id}),
@@ -223,11 +237,13 @@ class Reconciler:
             return "its job was stopped"
         return error_in(log, stage.name) or (job.message or "no reason given").splitlines()[0]
 
-    def _end(self, stage: Stage, attempt: Attempt, run: str | None, state: str, message: str | None, runs: Runs) -> None:
+    def _end(
+        self, stage: Stage, attempt: Attempt, run: str | None, state: str, message: str | None, runs: Runs, cause: str | None = None
+    ) -> None:
         if run is not None:
             runs.close(run, _ENDING[state])
         self.after("stage run closed")
-        self.ledger.end_attempt(attempt, STOPPED if state == CANCELLED else state, state, message)
+        self.ledger.end_attempt(attempt, STOPPED if state == CANCELLED else state, state, message, cause)
         self.after("stage closed")
 
     def _jobs_ended(self, pipeline: Pipeline, jobs: RayJobs) -> bool:

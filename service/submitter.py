@@ -2,7 +2,8 @@
 
     python -m service.submitter --home DIR     what `adacrossnet up` starts in the background; imports no torch
 
-It can be killed at any instruction, restarted, or run twice: the lease lets one act at a time, and the steps can be repeated.
+It can be killed at any instruction, restarted, or run twice: the lease lets one act at a time, and the steps can be repeated. One that
+ends gives the lease back; one whose machine is gone loses it within LEASE_S, and another takes over.
 """
 from __future__ import annotations
 
@@ -12,28 +13,30 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from cluster.identity import Identity
 from cluster.local import LocalCluster
+from service.admission import Admission
 from service.endpoints import Endpoint, resolve
 from service.home import Home, project_tree
 from service.ledger import Ledger
 from service.mlflow_runs import Runs, TrackingAway
 from service.ray_jobs import ClusterAway, RayJobs
 from service.reconcile import Reconciler
-from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, QUEUED, RUNNING, UP, Pipeline
+from service.settings import Settings, read_settings
+from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, UP, Pipeline
 
 SHARED = "shared"  # the lease of all pipelines on shared clusters; a `run` with its own cluster holds one named after its pipeline
-# Longer than a step takes. One that hangs longer may meet another submitter: job ids are unique and a run in no row is closed.
-LEASE_S = 60.0
+LEASE_S = 20.0  # renewed before each step, and beside steps that take longer
+STEP_S = 180.0  # a step that hangs longer may meet another submitter: job ids are unique and a run in no row is closed
 PATIENCE_S = 90.0  # a cluster may stay away this long before its pipelines fail
 CLOSING_S = 600.0  # between two tries to close an ended pipeline's records: each waits for an MLflow that is away, and so do all others
-AT_ONCE = 2  # pipelines that run on a cluster together: every driver holds torch in memory
 
 _log = logging.getLogger("adacrossnet.submitter")
 
@@ -47,14 +50,19 @@ class Submitter:
 
     def __init__(
         self, ledger: Ledger, home: Home, *, only: str | None = None, own: LocalCluster | None = None,
-        after: Callable[[str], None] = lambda step: None, patience: float = PATIENCE_S, at_once: int = AT_ONCE,
+        after: Callable[[str], None] = lambda step: None, patience: float = PATIENCE_S, settings: Settings | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.home, self.only, self.own = ledger, home, only, own
-        self.patience, self.at_once = patience, at_once
+        self.patience = patience
         self.scope = only or SHARED
         self.holder = _name(Identity.of(os.getpid()))
+        self.working_since: float | None = None  # when the step that is being taken began
         self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after)
         self._clients: dict[Endpoint, tuple[RayJobs, Runs]] = {}
+        self._admission = Admission(
+            ledger, settings or Settings(), lambda cluster, tracking: resolve(cluster, tracking, home, own),
+            lambda endpoint: RayJobs(endpoint.ray, endpoint.token),
+        )  # fmt: skip
         self._away: dict[str, float] = {}  # pipeline -> since when its cluster does not answer
         self._closing: dict[str, float] = {}  # ended pipeline -> when closing its records is tried again
 
@@ -62,14 +70,20 @@ class Submitter:
         """Advances each pipeline as far as it goes now. False, and nothing done, while another submitter holds the lease."""
         if not self.acquire():
             return False
+        self.working_since = time.monotonic()
+        try:
+            return self._round()
+        finally:
+            self.working_since = None
+
+    def _round(self) -> bool:
         pipelines = self.ledger.active()
         if self.only:  # the embedded MLflow is up now: what earlier runs left open there is closed too
             pipelines = [self.ledger.get(self.only), *(one for one in pipelines if one.cluster == PRIVATE and one.id != self.only)]
-        busy = Counter(one.cluster for one in pipelines if _started(one))
+        else:
+            pipelines += self._admission.admit(pipelines)
         for pipeline in pipelines:
             if pipeline.state in ENDED and not (pipeline.records_open and time.monotonic() >= self._closing.get(pipeline.id, 0.0)):
-                continue
-            if not self._admitted(pipeline, busy):
                 continue
             try:
                 self._advance(pipeline)
@@ -80,18 +94,6 @@ class Submitter:
                     raise
                 self._put_off(pipeline, f"{type(error).__name__}: {error}", error)
         return True
-
-    def _admitted(self, pipeline: Pipeline, busy: Counter[str]) -> bool:
-        """Whether a pipeline may act: one that has not started waits while `at_once` others run on its cluster, the oldest first."""
-        if pipeline.id == self.only or pipeline.state in ENDED or pipeline.cancel_requested or _started(pipeline):
-            return True
-        if busy[pipeline.cluster] < self.at_once:
-            busy[pipeline.cluster] += 1
-            return True
-        message = f"waits: {busy[pipeline.cluster]} pipeline{'s run' if busy[pipeline.cluster] > 1 else ' runs'}, the limit"
-        if pipeline.message != message:
-            self.ledger.set_pipeline(pipeline.id, message=message)
-        return False
 
     def acquire(self) -> bool:
         """Takes or renews the lease; at once where its holder is a process of this machine that has ended."""
@@ -111,6 +113,7 @@ class Submitter:
         return self._clients[endpoint]
 
     def _hold(self) -> None:
+        self.working_since = time.monotonic()
         if not self.acquire():
             raise LeaseLost(f"{self.ledger.holder(self.scope)} holds the lease {self.scope!r}")
 
@@ -154,12 +157,6 @@ class Submitter:
             self.ledger.give_up(pipeline.id, CANCELLED if pipeline.cancel_requested else FAILED, why)
 
 
-def _started(pipeline: Pipeline) -> bool:
-    """Whether it has a job, or is about to get one: the state of a pipeline is set after its job's."""
-    running = any(attempt.state in (QUEUED, RUNNING) for stage in pipeline.stages for attempt in stage.attempts)
-    return pipeline.state not in ENDED and (pipeline.state == RUNNING or running)
-
-
 def _name(identity: Identity) -> str:
     return f"{socket.gethostname()}:{identity.boot}:{identity.pid}:{identity.ticks}"
 
@@ -194,30 +191,61 @@ def main() -> int:
     """Runs until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--at-once", type=int, default=AT_ONCE)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--at-once", type=int)
     options = parser.parse_args()
     home = Home(options.home)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
-    stopping = False
+    stopping = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
+        stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    submitter = Submitter(Ledger(home.ledger_url), home, at_once=options.at_once)
-    submitter.close_abandoned()
+    settings = read_settings(options.config)
+    settings = settings.model_copy(update={"at_once": options.at_once or settings.at_once})
+    submitter = Submitter(Ledger(home.ledger_url), home, settings=settings)
     _log.info("the submitter of %s runs, pid %d", home.path, os.getpid())
-    while not stopping:
-        try:
-            submitter.tick()
-        except Exception:  # a busy ledger or a full disk must not end the submitter
-            _log.exception("the round failed; the next one comes in 5 s")
-            time.sleep(4)
-        time.sleep(1)
-    submitter.release()
+    rounds(submitter, stopping.is_set)
     return 0
+
+
+def rounds(submitter: Submitter, stop: Callable[[], bool]) -> None:
+    """Advances what there is, about once a second, until it is told to stop; then gives the lease back."""
+    submitter.close_abandoned()
+    with _heart(submitter):
+        while not stop():
+            try:
+                submitter.tick()
+            except Exception:  # a busy ledger or a full disk must not end the submitter
+                _log.exception("the round failed; the next one comes in 5 s")
+                time.sleep(4)
+            time.sleep(1)
+    submitter.release()
+
+
+@contextmanager
+def _heart(submitter: Submitter) -> Iterator[None]:
+    """Renews the lease beside a round that takes long (a slow MLflow, an upload), but not beside one that hangs."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(LEASE_S / 4):
+            since = submitter.working_since
+            if since is not None and time.monotonic() - since < STEP_S:
+                try:
+                    submitter.ledger.acquire(submitter.scope, submitter.holder, LEASE_S)
+                except Exception:  # the round itself finds the ledger away
+                    _log.debug("the lease could not be renewed", exc_info=True)
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ TAG_RAY_JOB = "ray.job_id"
 TAG_CODE = "code.digest"
 TAG_DATA = "data.digest"
 TAG_CONFIG = "config.digest"
+TAG_RETRIED = "retried"  # why the stage's last attempt was made again
 
 ALIAS_CANDIDATE = "candidate"
 ALIAS_CHAMPION = "champion"

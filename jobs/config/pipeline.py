@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from jobs.config.datasets import ROOMS, Data, Prepared
 from jobs.config.evaluations import Evaluate, Evaluation, Suite
-from jobs.config.sections import Backbone, Cluster, Pretrain, Tracking, Weighting
+from jobs.config.sections import Backbone, Cluster, Limits, Pretrain, Tracking, Weighting
 from jobs.config.strict import Count, Strict
 from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
 
@@ -38,6 +38,7 @@ class Pipeline(Strict):
     evaluations_at_once: Count = 1  # of them, as jobs beside each other; a driver holds some 0.6 GB
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
+    limits: Limits = Limits()
     candidate: bool = True  # the registered version gets the alias `candidate`; false: it stays where it is
     sweep: Sweep | None = None  # search the weighting of the losses instead of training once (`adacrossnet sweep`)
     suite: Suite | None = None  # judge this encoder instead of training one (`adacrossnet evaluate --task suite`)

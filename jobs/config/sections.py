@@ -180,6 +180,16 @@ class Cluster(Strict):
     min_free_gb: NonNegative = 1.0  # GB left free on storage after the checkpoints; less: refused before the start
 
 
+class Limits(Strict):
+    """What the submitter allows the stages of a pipeline."""
+
+    # further attempts of a stage that lost its node, its driver or its memory, beside those Ray Train makes; bad configs and data get none
+    retries: Annotated[int, Field(ge=0, le=20)] = 2
+    backoff_s: Positive = 30.0  # seconds before the first of them; twice as long before each next one, at most 15 minutes
+    smaller_batch: bool = False  # where a GPU's memory ran out, go on with half the batch, which changes the numbers; else the stage fails
+    stage_hours: Positive | None = None  # a stage that runs longer is stopped and fails; none: no limit
+
+
 class Tracking(Strict):
     """MLflow."""
 

@@ -106,7 +106,7 @@ def _report(running: LocalCluster | None, home: Home, as_json: bool) -> None:
     from service.submitter import SHARED, living_holder, standstill
 
     ledger = Ledger(home.ledger_url)
-    counts = {state: ledger.count(state) for state in ("queued", "running", "succeeded", "failed", "cancelled")}
+    counts = ledger.counts()
     facts: dict[str, Any] = {
         "home": str(home.path), "owner": running.owner if running else None, "cpus": running.cpus if running else None,
         "ray": running.address if running else None, "mlflow": running.tracking_uri if running else None,

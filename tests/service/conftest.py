@@ -62,7 +62,7 @@ def config(tmp_path: Path) -> Callable[..., Config]:
     def make(name: str = "tiny", epochs: int = 1, at_once: int = 1) -> Config:
         values: dict[str, Any] = {
             "name": name, "data": {"kind": "synthetic"}, "pretrain": {"epochs": epochs}, "evaluations_at_once": at_once,
-            "cluster": {"storage": str(tmp_path / "storage"), "min_free_gb": 0.0},
+            "cluster": {"storage": str(tmp_path / "storage"), "min_free_gb": 0.0}, "limits": {"backoff_s": 1.0},
         }  # fmt: skip
         (tmp_path / "storage").mkdir(exist_ok=True)
         return check(values, "test").resolved(tmp_path)

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from service.ledger import Ledger, new_id
-from service.tables import EMBEDDED, FAILED, LOST, PRIVATE, QUEUED, STOPPED, SUCCEEDED, UP
+from service.ledger import Ledger, Repeated, new_id
+from service.tables import EMBEDDED, FAILED, LOST, PRIVATE, QUEUED, RETRIED, RUNNING, STOPPED, SUCCEEDED, UP, Request
 
 
 @pytest.fixture
@@ -119,5 +119,58 @@ def test_a_lease_is_free_after_it_expires_or_is_released(empty: Ledger) -> None:
 
 
 def test_sqlite_runs_in_write_ahead_mode(empty: Ledger) -> None:
-    with empty.engine.connect() as connection:
+    with empty.database.engine.connect() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def test_the_queue_is_in_order_of_priority_then_age_and_holds_no_started_cancelled_or_private_pipeline(empty: Ledger) -> None:
+    queue = (("a", 0, UP), ("b", 5, UP), ("c", 0, UP), ("d", 5, "http://head:8265"), ("e", 9, PRIVATE), ("f", 9, UP))
+    for name, priority, cluster in queue:
+        empty.add(name, name, {}, ("prepare",), cluster, EMBEDDED, owner="anna", priority=priority)
+    empty.set_pipeline("f", cancel_requested=True)
+    assert [one.id for one in empty.waiting()] == ["b", "d", "a", "c"]
+    empty.set_pipeline("b", admitted=True)
+    assert [one.id for one in empty.waiting()] == ["d", "a", "c"]
+    assert [one.id for one in empty.active()] == ["b", "f"], "what acts: admitted, or to be cancelled"
+    empty.set_messages(["a", "c"], "waits")
+    assert [one.message for one in empty.waiting()] == [None, "waits", "waits"]
+
+
+def test_a_repeated_idempotency_key_adds_nothing_and_tells_what_it_was_used_for(empty: Ledger) -> None:
+    def request(pipeline: str, owner: str = "anna") -> Request:
+        return Request(owner=owner, key="k", digest="d", pipeline_id=pipeline, created=0.0)
+
+    empty.add("p-1", "p", {}, ("prepare",), UP, EMBEDDED, request=request("p-1"))
+    with pytest.raises(Repeated) as repeated:
+        empty.add("p-2", "p", {}, ("prepare",), UP, EMBEDDED, request=request("p-2"))
+    assert repeated.value.request.pipeline_id == "p-1"
+    with pytest.raises(ValueError, match="no pipeline 'p-2'"):
+        empty.get("p-2")
+    empty.add("p-3", "p", {}, ("prepare",), UP, EMBEDDED, request=request("p-3", owner="bert"))
+    assert empty.get("p-3").id == "p-3", "keys are each person's own"
+
+
+def test_pages_of_pipelines_meet_without_gap_or_overlap_also_where_ages_are_equal(empty: Ledger) -> None:
+    for number in range(25):
+        empty.add(f"p-{number:02d}", "p", {}, ("prepare",), UP, EMBEDDED, owner="anna" if number % 2 else "bert")
+        empty.set_pipeline(f"p-{number:02d}", created=float(number // 5))
+    seen, last = [], None
+    while page := empty.recent(4, before=last):
+        seen += [one.id for one in page]
+        last = seen[-1]
+    assert seen == sorted(seen, reverse=True)
+    assert len(set(seen)) == 25
+    assert {one.owner for one in empty.recent(100, owner="anna")} == {"anna"}
+    assert empty.recent(100, state=SUCCEEDED) == []
+
+
+def test_a_retried_attempt_counts_no_more_once_the_pipeline_is_reopened(empty: Ledger) -> None:
+    empty.add("p-1", "p", {}, ("pretrain",), UP, EMBEDDED)
+    empty.start_attempt(empty.get("p-1").stages[0])
+    empty.retry(empty.get("p-1").stages[0].attempts[0], "node lost", "a node was lost", 123.0, {"pretrain.batch": 8})
+    stage = empty.get("p-1").stages[0]
+    assert (stage.state, stage.not_before, stage.changes, stage.attempts[0].state) == (RUNNING, 123.0, {"pretrain.batch": 8}, RETRIED)
+    empty.give_up("p-1", FAILED, "no more")
+    empty.reopen("p-1", UP, EMBEDDED)
+    stage = empty.get("p-1").stages[0]
+    assert (stage.state, stage.not_before, stage.attempts[0].state) == (QUEUED, None, FAILED)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,9 @@ from service.ledger import Ledger
 from service.mlflow_runs import Runs
 from service.reconcile import STEPS, Reconciler
 from service.session import Hold
-from service.submitter import SHARED, Submitter, living_holder, standstill
-from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, QUEUED, RUNNING, STOPPED, SUCCEEDED, UP
+from service.settings import Quota, Settings
+from service.submitter import LEASE_S, SHARED, Submitter, living_holder, rounds, standstill
+from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, QUEUED, RETRIED, RUNNING, STOPPED, SUCCEEDED, UP, Pipeline
 from tests.service.conftest import environment, ran, until_ended
 
 
@@ -197,11 +199,11 @@ def test_a_row_with_a_config_that_the_schema_no_longer_takes_fails_by_itself_and
 
 
 def test_pipelines_over_the_limit_wait_and_the_oldest_goes_first(add: Callable[..., str], ledger: Ledger, home: Home) -> None:
-    one_at_once = Submitter(ledger, home, at_once=1)
+    one_at_once = Submitter(ledger, home, settings=Settings(at_once=1))
     first, second, third = (add("prepare") for _ in range(3))
     try:
         until_ended(one_at_once, first)
-        assert [ledger.get(one).message for one in (second, third)] == ["waits: 1 pipeline runs, the limit"] * 2
+        assert [ledger.get(one).message for one in (second, third)] == ["waits for its turn: 1 pipeline runs at once on this cluster"] * 2
         assert not ledger.get(second).run_id
         until_ended(one_at_once, second)
         assert ledger.get(third).stages[0].attempts == []
@@ -210,6 +212,116 @@ def test_pipelines_over_the_limit_wait_and_the_oldest_goes_first(add: Callable[.
         assert (summary.read(third, home) or {})["state"] == SUCCEEDED, "the one that closes it collects its results"
     finally:
         one_at_once.release()
+
+
+def test_priority_goes_before_age_and_a_persons_share_before_both(add: Callable[..., str], ledger: Ledger, home: Home) -> None:
+    settings = Settings(at_once=2, quotas={"anna": Quota(running=1)})
+    submitter = Submitter(ledger, home, settings=settings)
+    first, second, third, urgent = add("prepare"), add("prepare"), add("prepare"), add("prepare")
+    for pipeline, owner, priority in ((first, "anna", 0), (second, "anna", 0), (third, "bert", 0), (urgent, "anna", 7)):
+        ledger.set_pipeline(pipeline, owner=owner, priority=priority)
+    try:
+        submitter.tick()
+        assert [ledger.get(one).admitted for one in (first, second, third, urgent)] == [False, False, True, True]
+        submitter.tick()
+        assert ledger.get(first).message in (
+            "waits for its turn: 1 pipeline runs at once for anna", "waits for its turn: at most 2 pipelines run at once on this cluster",
+        )  # fmt: skip
+        for pipeline in (first, second, third, urgent):
+            assert until_ended(submitter, pipeline).state == SUCCEEDED
+        began = {one: ledger.get(one).stages[0].attempts[0].started for one in (first, second, urgent)}
+        assert began[urgent] < began[first] < began[second]
+    finally:
+        submitter.release()
+
+
+def test_what_asks_for_more_than_the_cluster_has_waits_and_says_what_is_missing_while_others_go_on(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger
+) -> None:
+    large, small = add("prepare"), add("prepare")
+    config = ledger.get(large).config
+    ledger.set_pipeline(large, config={**config, "cluster": {**config["cluster"], "workers": 4, "gpus_per_worker": 1.0}}, priority=5)
+    assert until_ended(submitter, small).state == SUCCEEDED
+    row = ledger.get(large)
+    assert (row.state, row.stages[0].attempts) == (QUEUED, [])
+    assert str(row.message).startswith("waits for room: the pipeline asks for 4 workers x 1 CPU and 1 GPU; the cluster at http://127.0.0.1:")
+    assert "has 2 CPU, 0 GPU on 1 node" in str(row.message)
+    ledger.set_pipeline(large, config=config)
+    other = Submitter(ledger, submitter.home)  # one that has not read its config yet
+    submitter.release()
+    try:
+        assert until_ended(other, large).state == SUCCEEDED
+    finally:
+        other.release()
+
+
+def test_a_driver_that_is_killed_is_tried_again_after_a_while_with_the_same_run(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger, runs: Runs
+) -> None:
+    pipeline = add("pretrain", name="killed")
+    row = until_ended(submitter, pipeline)
+    assert (row.state, ran(row)) == (SUCCEEDED, ["pretrain", "pretrain"])
+    first, second = row.stages[0].attempts
+    assert (first.state, first.cause, second.state) == (RETRIED, "killed", SUCCEEDED)
+    assert str(first.message).startswith("its driver was killed from outside")
+    assert second.started - first.ended >= 1.0, "the time that the config asks for lies between them"
+    assert runs.status(str(row.stages[0].run_id)) == "FINISHED"
+    assert "killed from outside" in runs.client.get_run(row.stages[0].run_id).data.tags["retried"]
+
+
+def test_a_full_gpu_goes_on_with_half_the_batch_where_the_config_allows_it(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger
+) -> None:
+    refused, allowed = add("pretrain", name="gpu-full"), add("pretrain", name="gpu-full")
+    config = ledger.get(allowed).config
+    ledger.set_pipeline(allowed, config={**config, "limits": {**config["limits"], "smaller_batch": True, "backoff_s": 0.1}})
+    row = until_ended(submitter, refused)
+    assert (row.state, len(row.stages[0].attempts), row.stages[0].attempts[0].cause) == (FAILED, 1, "gpu memory")
+    row = until_ended(submitter, allowed)
+    assert (row.state, [one.state for one in row.stages[0].attempts]) == (SUCCEEDED, [RETRIED, SUCCEEDED])
+    assert row.stages[0].changes == {"pretrain.batch": 16}
+    assert row.config["pretrain"]["batch"] == 32, "what was asked stays on record"
+
+
+def test_a_stage_over_its_time_is_stopped_and_fails_with_the_limits_name(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger
+) -> None:
+    pipeline = add("pretrain", epochs=60)
+    config = ledger.get(pipeline).config
+    ledger.set_pipeline(pipeline, config={**config, "limits": {**config["limits"], "stage_hours": 0.001}})
+    row = until_ended(submitter, pipeline)
+    assert row.state == FAILED
+    assert row.message == "pretrain: it ran longer than limits.stage_hours (0.001 h) and was stopped"
+    assert row.stages[0].attempts[0].cause == "time limit"
+
+
+def test_the_lease_of_a_machine_that_is_gone_is_taken_over_within_half_a_minute(ledger: Ledger, submitter: Submitter) -> None:
+    assert LEASE_S <= 29
+    assert ledger.acquire(SHARED, "another-machine:boot:12:34", 3.0)
+    since = time.monotonic()
+    assert submitter.tick() is False
+    while not submitter.tick():
+        assert time.monotonic() - since < 10
+        time.sleep(0.2)
+    assert time.monotonic() - since >= 2.5, "a lease that may be a living one's is not taken"
+
+
+def test_a_long_step_keeps_the_lease_and_one_that_hangs_loses_it(ledger: Ledger, submitter: Submitter, monkeypatch: Any) -> None:
+    monkeypatch.setattr("service.submitter.LEASE_S", 0.8)
+    monkeypatch.setattr("service.submitter.STEP_S", 2.0)
+    held: list[bool] = []
+
+    def long(_active: object) -> list[Pipeline]:
+        for _ in range(10):
+            time.sleep(0.4)
+            held.append(ledger.holder(SHARED) == submitter.holder)
+        return []
+
+    monkeypatch.setattr(submitter._admission, "admit", long)
+    stops = iter([False, True])
+    rounds(submitter, lambda: next(stops))
+    assert held[:4] == [True] * 4, "four leases long"
+    assert held[-1] is False
 
 
 def test_a_living_submitters_lease_holds_and_a_dead_ones_is_taken_over_at_once(ledger: Ledger, home: Home, submitter: Submitter) -> None:
