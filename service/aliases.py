@@ -1,7 +1,6 @@
 """Moving `champion`: who did it, when, why and on which scores stands on the version; the one before is `previous`."""
 from __future__ import annotations
 
-import getpass
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -27,11 +26,11 @@ def holder(runs: Runs, name: str, alias: str) -> ModelVersion | None:
         return None
 
 
-def promote(runs: Runs, version: ModelVersion, verdict: Verdict, forced: bool, reason: str | None) -> None:
+def promote(runs: Runs, version: ModelVersion, verdict: Verdict, by: str, forced: bool, reason: str | None) -> None:
     """Makes it champion and the one before `previous`, and writes down by whom, when and why."""
     before = holder(runs, version.name, names.ALIAS_CHAMPION)
     note = {
-        "promoted.by": getpass.getuser(),
+        "promoted.by": by,
         "promoted.at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "promoted.why": "; ".join([*([reason] if reason else []), *verdict.reasons]),
         "promoted.forced": "; ".join(verdict.reasons) if forced else "no",
@@ -45,7 +44,7 @@ def promote(runs: Runs, version: ModelVersion, verdict: Verdict, forced: bool, r
     runs.client.set_registered_model_alias(version.name, names.ALIAS_CHAMPION, str(version.version))
 
 
-def roll_back(runs: Runs, name: str, reason: str) -> tuple[str, str]:
+def roll_back(runs: Runs, name: str, by: str, reason: str) -> tuple[str, str]:
     """`previous` is champion again, and the champion `previous`; (new, old) version. ValueError when there is no previous one."""
     if not reason.strip():
         raise ValueError("--reason is empty: say why")
@@ -62,7 +61,7 @@ def roll_back(runs: Runs, name: str, reason: str) -> tuple[str, str]:
         runs.client.set_registered_model_alias(name, names.ALIAS_PREVIOUS, str(last.version))
         return str(champion.version), str(last.version)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    note = {"rolled_back.by": getpass.getuser(), "rolled_back.at": now, "rolled_back.why": reason}
+    note = {"rolled_back.by": by, "rolled_back.at": now, "rolled_back.why": reason}
     for key, value in note.items():
         runs.client.set_model_version_tag(name, str(champion.version), key, value)
     runs.client.set_registered_model_alias(name, names.ALIAS_CHAMPION, str(previous.version))

@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from service.commands import configs, data, embed, inspect, lifecycle, logs, models, pipelines, registry, reproduce, sweeps
+from service.commands import (
+    configs,
+    data,
+    embed,
+    inspect,
+    lifecycle,
+    logs,
+    models,
+    pipelines,
+    registry,
+    reproduce,
+    serve,
+    sweeps,
+    tokens,
+    top,
+)
 from service.typed import typed
 
 app = typer.Typer(
@@ -19,6 +34,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Check a config, print its schema.", no_args_is_help=True)
 data_app = typer.Typer(help="Prepare, verify and look at datasets.", no_args_is_help=True)
+token_app = typer.Typer(help="Who may call the service.", no_args_is_help=True)
 models_app = typer.Typer(help="Registered versions: their scores, and which is champion.", no_args_is_help=True)
 
 app.command(rich_help_panel="Pipelines")(pipelines.run)
@@ -34,6 +50,10 @@ app.command(rich_help_panel="Pipelines")(sweeps.report)
 app.command(rich_help_panel="Cluster")(lifecycle.up)
 app.command(rich_help_panel="Cluster")(lifecycle.down)
 app.command(rich_help_panel="Cluster")(lifecycle.status)
+app.command(rich_help_panel="Cluster")(top.top)
+app.command(rich_help_panel="Service")(serve.serve)
+app.command("audit", rich_help_panel="Service")(tokens.trail)
+app.add_typer(token_app, name="token", rich_help_panel="Service")
 app.command("import", rich_help_panel="Models and data")(models.import_)
 app.command(rich_help_panel="Models and data")(models.evaluate)
 app.command(rich_help_panel="Models and data")(embed.embed)
@@ -42,6 +62,9 @@ app.add_typer(data_app, name="data", rich_help_panel="Models and data")
 app.add_typer(config_app, name="config", rich_help_panel="Models and data")
 config_app.command("check")(configs.check)
 config_app.command("schema")(configs.schema)
+token_app.command("create")(tokens.create)
+token_app.command("list")(tokens.list_tokens)
+token_app.command("revoke")(tokens.revoke)
 models_app.command("list")(registry.list_versions)
 models_app.command("show")(registry.show_version)
 models_app.command("compare")(registry.compare_versions)

@@ -41,10 +41,10 @@ def check(config: Config, target: Target, endpoint: Endpoint) -> None:
     check_cluster(config, endpoint, project_tree(), local)
 
 
-def queue(config: Config, target: Target, ledger: Ledger) -> str:
+def queue(config: Config, target: Target, ledger: Ledger, priority: int = 0) -> str:
     """Records the pipeline; a submitter does the rest. Returns its id."""
     pipeline = new_id(config.name)
-    ledger.add(pipeline, config.name, json.loads(config.to_json()), config.stages, target.cluster, target.tracking)
+    ledger.add(pipeline, config.name, json.loads(config.to_json()), config.stages, target.cluster, target.tracking, priority=priority)
     return pipeline
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from service.database import Database
+from service.settings import Webhook
 from service.tables import (
     CANCELLED,
     ENDED,
@@ -24,6 +25,7 @@ from service.tables import (
     STOPPED,
     Attempt,
     Lease,
+    Notice,
     Pipeline,
     Request,
     Stage,
@@ -41,6 +43,10 @@ class Waiting(NamedTuple):
     owner: str
     priority: int
     message: str | None
+
+
+class Unknown(ValueError):
+    """No pipeline of that id."""
 
 
 class Repeated(ValueError):
@@ -61,6 +67,7 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
+        self.webhooks: tuple[Webhook, ...] = ()  # who is told of what is written here
 
     def close(self) -> None:
         """Closes every connection."""
@@ -74,12 +81,16 @@ class Ledger:
 
         ValueError when the id is taken; Repeated when the owner has used the request's key before.
         """
-        row = Pipeline(id=pipeline, name=name, config=config, created=time.time(), cluster=cluster, tracking=tracking, state=QUEUED,
-                       owner=owner, priority=priority)  # fmt: skip
-        row.stages = [Stage(name=stage, position=position, state=QUEUED) for position, stage in enumerate(stages)]
+        values = {
+            "id": pipeline, "name": name, "config": config, "created": time.time(), "cluster": cluster, "tracking": tracking,
+            "owner": owner, "priority": priority,
+        }  # fmt: skip
+        rows = [{"pipeline_id": pipeline, "name": stage, "position": position} for position, stage in enumerate(stages)]
         try:
             with self.database.write() as session:
-                session.add(row)
+                session.execute(insert(Pipeline).values(**values))
+                if rows:
+                    session.execute(insert(Stage), rows)
                 if request is not None:
                     session.add(request)
         except IntegrityError:
@@ -88,7 +99,7 @@ class Ledger:
             raise ValueError(f"the pipeline id {pipeline} is taken: `adacrossnet show {pipeline}` tells what it is; use another") from None
 
     def get(self, pipeline: str) -> Pipeline:
-        """The pipeline with its stages and attempts. ValueError, with the nearest ids, when there is none."""
+        """The pipeline with its stages and attempts. Unknown, with the nearest ids, when there is none."""
         with self.database.read() as session:
             row = session.get(Pipeline, pipeline)
             if row is not None:
@@ -96,7 +107,7 @@ class Ledger:
             known = list(session.scalars(select(Pipeline.id)))
         near = difflib.get_close_matches(pipeline, known, n=3) or [one for one in known if pipeline in one][-3:]
         hint = f"did you mean {' or '.join(near)}?" if near else "`adacrossnet list` shows what there is"
-        raise ValueError(f"no pipeline {pipeline!r} in the ledger: {hint}")
+        raise Unknown(f"no pipeline {pipeline!r} in the ledger: {hint}")
 
     def request(self, owner: str, key: str) -> Request | None:
         """The submission that came with this idempotency key."""
@@ -104,13 +115,16 @@ class Ledger:
             return session.get(Request, (owner, key))
 
     def recent(
-        self, limit: int, *, before: str | None = None, state: str | None = None, owner: str | None = None, name: str | None = None
-    ) -> list[Pipeline]:
-        """The last `limit` pipelines that fit, newest first; `before` goes on after this id. ValueError when there is no such id."""
+        self, limit: int, *, before: str | None = None, state: str | None = None, owner: str | None = None, name: str | None = None,
+        stage: str | None = None,
+    ) -> list[Pipeline]:  # fmt: skip
+        """The last `limit` pipelines that fit, newest first; `before` goes on after this id. Unknown when there is no such id."""
         query = select(Pipeline).order_by(Pipeline.created.desc(), Pipeline.id.desc()).limit(limit)
         for column, value in ((Pipeline.state, state), (Pipeline.owner, owner), (Pipeline.name, name)):
             if value is not None:
                 query = query.where(column == value)
+        if stage is not None:
+            query = query.where(Pipeline.stages.any(Stage.name == stage))
         if before is not None:
             last = self.get(before)
             query = query.where(tuple_(Pipeline.created, Pipeline.id) < (last.created, last.id))
@@ -152,6 +166,25 @@ class Ledger:
         """Every pipeline that has not ended, oldest first."""
         with self.database.read() as session:
             return list(session.scalars(select(Pipeline).where(Pipeline.state.not_in(ENDED)).order_by(Pipeline.created)))
+
+    def finish(self, pipeline: str, state: str, message: str | None, ended: float) -> None:
+        """Ends a pipeline whose records are closed, and writes down who is to be told, whole or not at all."""
+        values = {"state": state, "ended": ended, "message": message, "records_open": False}
+        with self.database.write() as session:
+            session.execute(update(Pipeline).where(Pipeline.id == pipeline).values(**values))
+            row = session.get_one(Pipeline, pipeline)
+            body = {"pipeline": pipeline, "name": row.name, "owner": row.owner, "state": state, "message": message, "ended": ended}
+            session.add_all(self._notices(state, body))
+
+    def note(self, event: str, body: dict[str, Any]) -> None:
+        """Writes down who is to be told of an event."""
+        with self.database.write() as session:
+            session.add_all(self._notices(event, body))
+
+    def _notices(self, event: str, body: dict[str, Any]) -> list[Notice]:
+        now = time.time()
+        wanted = [one for one in self.webhooks if event in one.events]
+        return [Notice(target=one.url, event=event, body=body, created=now, next_try=now, tries=0) for one in wanted]
 
     def set_messages(self, pipelines: Sequence[str], message: str) -> None:
         """The same message for many pipelines."""

@@ -301,8 +301,7 @@ class Reconciler:
         assert pipeline.run_id is not None
         runs.close(pipeline.run_id, _ENDING[state])
         self.after("parent run closed")
-        ended = pipeline.ended or time.time()
-        self.ledger.set_pipeline(pipeline.id, state=state, ended=ended, message=message, records_open=False)
+        self.ledger.finish(pipeline.id, state, message, pipeline.ended or time.time())
         self.after("pipeline closed")
 
     def _collect(self, pipeline: Pipeline, state: str, runs: Runs) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+class NoVersion(ValueError):
+    """No registered version of that name."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """What made a model version: its pipeline, resolved config, code digest, and the scores it got."""
@@ -62,7 +66,7 @@ def version_of(runs: Runs, model: str) -> ModelVersion:
         return runs.client.get_model_version_by_alias(name, alias) if at else runs.client.get_model_version(name, number)
     except Exception as error:  # MLflow's own, imported late
         raise_if_away(error, runs)
-        raise ValueError(f"{model}: no such registered version on {runs.uri} ({str(error).splitlines()[0][:200]})") from None
+        raise NoVersion(f"{model}: no such registered version on {runs.uri} ({str(error).splitlines()[0][:200]})") from None
 
 
 def origin(model: str, runs: Runs) -> Origin:

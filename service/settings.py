@@ -52,6 +52,7 @@ class Settings(Strict):
     body_kb: Count = 256  # largest request
     requests_per_minute: Count = 6000  # of one token, and of one address without a valid one a tenth of it
     proxies: Annotated[tuple[str, ...], Field(strict=False)] = ()  # networks whose X-Forwarded-For is believed: 10.0.0.0/8
+    promotion: Folder = Path("configs/promotion.yaml")  # the rule by which versions become champion
     webhooks: Annotated[tuple[Webhook, ...], Field(strict=False)] = ()
     webhook_tries: Count = 8  # the first waits 10 s for the second, each next one twice as long
     webhook_first_wait_s: Positive = 10.0

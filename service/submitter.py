@@ -59,8 +59,10 @@ class Submitter:
         self.working_since: float | None = None  # when the step that is being taken began
         self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after)
         self._clients: dict[Endpoint, tuple[RayJobs, Runs]] = {}
+        self.settings = settings or Settings()
+        ledger.webhooks = self.settings.webhooks
         self._admission = Admission(
-            ledger, settings or Settings(), lambda cluster, tracking: resolve(cluster, tracking, home, own),
+            ledger, self.settings, lambda cluster, tracking: resolve(cluster, tracking, home, own),
             lambda endpoint: RayJobs(endpoint.ray, endpoint.token),
         )  # fmt: skip
         self._away: dict[str, float] = {}  # pipeline -> since when its cluster does not answer

@@ -129,6 +129,7 @@ class Notice(Table):
 
     __tablename__ = "notices"
     id: Mapped[int] = mapped_column(primary_key=True)
+    target: Mapped[str]  # the webhook's URL
     event: Mapped[str] = mapped_column(String(40))
     body: Mapped[dict[str, Any]] = mapped_column(JSON)
     created: Mapped[float]

@@ -26,17 +26,17 @@ def print_failure(pipeline: Pipeline, home: Home, console: Console) -> None:
             if path.exists():
                 console.print(f"\nthe end of {shown(str(path))}:", highlight=False, soft_wrap=True)
                 console.print(last_lines(path.read_text(), _LINES), markup=False, highlight=False, style="dim", soft_wrap=True)
-    print_orders(pipeline, console)
+    print_orders(pipeline.id, pipeline.state, pipeline.message, pipeline.config, console)
 
 
-def print_orders(pipeline: Pipeline, console: Console) -> None:
+def print_orders(pipeline: str, state: str, message: str | None, config: dict[str, Any], console: Console) -> None:
     """The commands that make sense after a failure: `resume` replays the stored config, so a fault in that takes a new pipeline."""
-    key = _config_key(pipeline.message or "", pipeline.config) if pipeline.state == FAILED else None
-    lines = [f"adacrossnet resume {pipeline.id}", f"adacrossnet logs {pipeline.id}"]
+    key = _config_key(message or "", config) if state == FAILED else None
+    lines = [f"adacrossnet resume {pipeline}", f"adacrossnet logs {pipeline}"]
     if key:
         lines[0] += "     # the same config again: when the cause lay outside it"
         lines.insert(0, f"adacrossnet run CONFIG --set {key}=VALUE     # a pipeline keeps its config: another value is a new one")
-    cause = key or pipeline.state != FAILED
+    cause = key or state != FAILED
     console.print(f"\nNext{'' if cause else ', when the cause is gone'}:", highlight=False)
     for line in lines:
         console.print(f"  {typed(line)}", highlight=False, markup=False, soft_wrap=True)

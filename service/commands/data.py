@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from service.commands.module import run_module
-from service.commands.options import AsJson, State
+from service.commands.options import AsJson, Server, State
 
 Folder = Annotated[Path, typer.Argument(help="A prepared dataset: the folder with manifest.json.", metavar="DIR")]
 
@@ -60,15 +60,43 @@ def list_prepared(
         list[Path] | None, typer.Argument(help="Folders that hold prepared datasets.", metavar="DIR...", show_default="runs/storage/data")
     ] = None,
     as_json: AsJson = False,
+    server: Server = None,
     state: State = None,
 ) -> None:
     """List prepared datasets: kind, splits, points, size, digest."""
+    if server is not None:
+        _list_there(server, as_json)
+        return
     from service.home import Home
 
     where = folders or [Home.find(state).path / "storage" / "data"]
     if not folders and not where[0].is_dir():
         raise ValueError(f"there is no {where[0]} yet: name the folder that holds your prepared datasets (`adacrossnet data list DIR`)")
     run_module("list_data", *(str(folder.resolve()) for folder in where), *(["--json"] if as_json else []))
+
+
+def _list_there(server: str, as_json: bool) -> None:
+    import json
+
+    from rich.table import Table
+
+    from service.client import Remote
+    from service.display import wide_console
+
+    rows = Remote(server).get("/v1/datasets")
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("folder", "name", "kind", "train", "val", "test", "points", "digest"):
+        table.add_column(column)
+    for row in rows:
+        if "error" in row:
+            table.add_row(row["folder"], row["error"])
+            continue
+        splits = (str(row["splits"][split]) for split in ("train", "val", "test"))
+        table.add_row(row["folder"], row["name"], row["kind"], *splits, str(row["points"]), row["digest"][:12])
+    wide_console().print(table, highlight=False)
 
 
 def verify(folder: Folder, as_json: AsJson = False) -> None:

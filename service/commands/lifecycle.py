@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.commands.options import AsJson, State
+from service.commands.options import AsJson, Server, State
 from service.typed import typed
 
 if TYPE_CHECKING:
@@ -92,8 +92,11 @@ def down(as_json: AsJson = False, state: State = None) -> None:
         typer.echo(typed(f"{len(waiting)} unfinished: {', '.join(waiting)} {go} on at the next `adacrossnet up`"))
 
 
-def status(as_json: AsJson = False, state: State = None) -> None:
+def status(as_json: AsJson = False, server: Server = None, state: State = None) -> None:
     """Say what runs: servers, submitter, pipelines by state. Exit status 0 also when nothing runs."""
+    if server is not None:
+        _report_there(server, as_json)
+        return
     from cluster.local import find_cluster
     from service.home import Home
 
@@ -133,6 +136,21 @@ def _report(running: LocalCluster | None, home: Home, as_json: bool) -> None:
     for pipeline in ledger.unfinished():
         if reason := standstill(ledger, home, pipeline):
             typer.echo(typed(f"  {pipeline.id}: {reason}"))
+
+
+def _report_there(server: str, as_json: bool) -> None:
+    from service.client import Remote
+
+    facts = Remote(server).get("/v1/cluster")
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    have = ", ".join(f"{sum(node.get(kind, 0) for node in facts['nodes']):g} {kind}" for kind in ("CPU", "GPU"))
+    typer.echo(f"{server}: {'the cluster answers' if facts['answers'] else facts['message']}")
+    if facts["answers"]:
+        typer.echo(f"  ray        {facts['ray']}  {len(facts['nodes'])} node{'s'[: len(facts['nodes']) != 1]}, {have}")
+        typer.echo(f"  mlflow     {facts['mlflow']}/#/experiments?workflowType=machine_learning")
+    typer.echo("  pipelines  " + (", ".join(f"{count} {name}" for name, count in facts["pipelines"].items() if count) or "none yet"))
 
 
 def _browse(running: LocalCluster | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from service.commands.options import AsJson, ConfigFile, Overrides, PipelineId, State
+from service.commands.options import AsJson, ConfigFile, Overrides, PipelineId, Priority, Server, State
 from service.typed import typed
 
 if TYPE_CHECKING:
@@ -47,9 +47,22 @@ def run_config(config: Config, as_json: bool, state: Path | None) -> None:
         carry(queue(wanted, held.target, ledger), held, ledger, home, console, as_json)
 
 
-def submit(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = False, state: State = None) -> None:
-    """Queue a pipeline on the running cluster, print its id and return."""
+def submit(
+    config: ConfigFile, overrides: Overrides = None, priority: Priority = 0, as_json: AsJson = False, server: Server = None,
+    state: State = None,
+) -> None:  # fmt: skip
+    """Queue a pipeline on the running cluster, or on a server, print its id and return."""
     from jobs.config import load
+
+    if server is not None:
+        from service.client import Remote
+
+        asked = {"config": json.loads(load(config, overrides or []).model_dump_json(exclude_unset=True)), "priority": priority}
+        answer = Remote(server).post("/v1/pipelines", asked, once=True)
+        typer.echo(json.dumps(answer) if as_json else answer["pipeline"])
+        if answer["message"]:
+            typer.echo(answer["message"], err=True)
+        return
     from service.endpoints import choose, resolve
     from service.home import Home
     from service.launch import check, queue
@@ -71,14 +84,23 @@ def submit(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fa
         raise ClusterAway("the cluster of `adacrossnet up` has ended: start it again")
     check(wanted, target, endpoint)
     ledger = Ledger(home.ledger_url)
-    pipeline = queue(wanted, target, ledger)
+    pipeline = queue(wanted, target, ledger, priority)
     typer.echo(json.dumps({"pipeline": pipeline}) if as_json else pipeline)
     if living_holder(ledger, SHARED) is None:
         typer.echo(typed("no submitter is alive, so it waits: `adacrossnet up` starts one"), err=True)
 
 
-def resume(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> None:
-    """Go on with a failed, cancelled or interrupted pipeline: finished stages are kept, the open one gets a new attempt."""
+def resume(pipeline: PipelineId, as_json: AsJson = False, server: Server = None, state: State = None) -> None:
+    """Go on with a failed, cancelled or interrupted pipeline: finished stages are kept, the open one gets a new attempt.
+
+    Here it is followed to its end; on a server it is queued.
+    """
+    if server is not None:
+        from service.client import Remote
+
+        row = Remote(server).post(f"/v1/pipelines/{pipeline}/resume")
+        typer.echo(json.dumps(row) if as_json else f"{pipeline} is {row['state']}: `adacrossnet logs {pipeline} --follow`")
+        return
     from jobs.config import check as check_config
     from service.display import wide_console
     from service.home import Home
@@ -99,22 +121,28 @@ def resume(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -
         carry(pipeline, held, ledger, home, console, as_json)
 
 
-def cancel(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> None:
+def cancel(pipeline: PipelineId, as_json: AsJson = False, server: Server = None, state: State = None) -> None:
     """Stop a pipeline's running job and end it; `resume` goes on with it."""
+    if server is not None:
+        from service.client import Remote
+
+        told = Remote(server).post(f"/v1/pipelines/{pipeline}/cancel")
+        typer.echo(json.dumps({"pipeline": pipeline, "state": told["state"]}) if as_json else _cancelled(pipeline, told["state"]))
+        return
     from service import launch
     from service.home import Home
     from service.ledger import Ledger
-    from service.tables import ENDED
 
     home = Home.find(state)
     ledger = Ledger(home.ledger_url)
     row = launch.cancel(ledger.get(pipeline), ledger, home)
-    if as_json:
-        typer.echo(json.dumps({"pipeline": pipeline, "state": row.state}))
-    elif row.state in ENDED:
-        typer.echo(typed(f"{pipeline} is {row.state}; `adacrossnet resume {pipeline}` goes on with it"))
-    else:
-        typer.echo(typed(f"{pipeline} is being cancelled: `adacrossnet show {pipeline}`"))
+    typer.echo(json.dumps({"pipeline": pipeline, "state": row.state}) if as_json else _cancelled(pipeline, row.state))
+
+
+def _cancelled(pipeline: str, state: str) -> str:
+    if state in ("queued", "running"):
+        return typed(f"{pipeline} is being cancelled: `adacrossnet show {pipeline}`")
+    return typed(f"{pipeline} is {state}; `adacrossnet resume {pipeline}` goes on with it")
 
 
 def carry(pipeline: str, held: Hold, ledger: Ledger, home: Home, console: Console, as_json: bool) -> dict[str, Any]:

@@ -2,33 +2,37 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import AsJson, State
+from service.commands.options import AsJson, Server, State
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
     from service.mlflow_runs import Runs
 
 Version = Annotated[str, typer.Argument(help="NAME/VERSION or NAME@ALIAS, such as adacrossnet-dgcnn@candidate.", metavar="VERSION")]
-PREFIX = "adacrossnet-"
 
-
-def list_versions(as_json: AsJson = False, state: State = None) -> None:
+def list_versions(as_json: AsJson = False, server: Server = None, state: State = None) -> None:
     """List registered versions with their scores on validation, newest first."""
     from rich.table import Table
 
     from service.display import wide_console
     from service.promotion import deciding, scores_of
+    if server is not None:
+        from service.client import Remote
 
-    with _runs(state) as runs:
-        rows = [_facts(version, aliases) for version, aliases in _versions(runs)]
+        rows = Remote(server).get("/v1/models")
+    else:
+        from service.versions import version_facts, versions
+
+        with _runs(state) as runs:
+            rows = [version_facts(version, aliases) for version, aliases in versions(runs)]
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -50,17 +54,23 @@ def list_versions(as_json: AsJson = False, state: State = None) -> None:
     wide_console().print(table, highlight=False)
 
 
-def show_version(version: Version, as_json: AsJson = False, state: State = None) -> None:
+def show_version(version: Version, as_json: AsJson = False, server: Server = None, state: State = None) -> None:
     """Show a version: what made it, its aliases, and every score with that of random weights beside it."""
     from rich.table import Table
 
     from service.display import wide_console
     from service.promotion import deciding, protocol_of, scores_of
-    from service.registry import version_of
+    if server is not None:
+        from service.client import Remote
 
-    with _runs(state) as runs:
-        found = version_of(runs, version)
-        facts = _facts(found, _aliases(runs, found.name).get(str(found.version), []))
+        facts = Remote(server).get(f"/v1/models/{_path(version)}")
+    else:
+        from service.registry import version_of
+        from service.versions import aliases_of, version_facts
+
+        with _runs(state) as runs:
+            found = version_of(runs, version)
+            facts = version_facts(found, aliases_of(runs, found.name).get(str(found.version), []))
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -85,7 +95,9 @@ def show_version(version: Version, as_json: AsJson = False, state: State = None)
         console.print(f"{key:<14} {facts['tags'][key]}", highlight=False, markup=False)
 
 
-def compare_versions(first: Version, second: Version, as_json: AsJson = False, state: State = None) -> None:
+def compare_versions(
+    first: Version, second: Version, as_json: AsJson = False, server: Server = None, state: State = None
+) -> None:
     """Compare the scores of two versions, second minus first; paired with a 95% interval where both were judged on the same items.
 
     Test scores are shown, and must choose nothing.
@@ -93,15 +105,21 @@ def compare_versions(first: Version, second: Version, as_json: AsJson = False, s
     from rich.table import Table
 
     from service.display import wide_console
-    from service.registry import version_of
+    if server is not None:
+        from service.client import Remote
 
-    with _runs(state) as runs:
-        a, b = (version_of(runs, one) for one in (first, second))
-        rows = _compared(runs, a, b)
+        labels, rows = (first, second), Remote(server).get("/v1/models/compare", first=_label(first), second=_label(second))
+    else:
+        from service.registry import version_of
+        from service.versions import compared
+
+        with _runs(state) as runs:
+            a, b = (version_of(runs, one) for one in (first, second))
+            labels, rows = (f"{a.name}/{a.version}", f"{b.name}/{b.version}"), compared(runs, a, b)
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = Table(title=f"{a.name}/{a.version} and {b.name}/{b.version}", title_justify="left")
+    table = Table(title=" and ".join(labels), title_justify="left")
     for column in ("score", "first", "second", "second - first", "paired (95%)", ""):
         table.add_column(column, justify="left" if column in ("score", "") else "right")
     for row in rows:
@@ -117,78 +135,47 @@ def promote_version(
     rule: Annotated[Path, typer.Option(help="The rule.")] = Path("configs/promotion.yaml"),
     reason: Annotated[str | None, typer.Option(help="Why; kept with the version.", show_default="the rule's words")] = None,
     force: Annotated[bool, typer.Option("--force", help="Against the rule; recorded as such, and takes a --reason.")] = False,
+    server: Server = None,
     state: State = None,
 ) -> None:
-    """Make a version champion if the written rule allows it; the one before becomes `previous`."""
-    from jobs.config import names
-    from service.aliases import holder, promote
-    from service.promotion import judge, read_rule
-    from service.registry import version_of
+    """Make a version champion if the written rule allows it; the one before becomes `previous`. A server has a rule of its own."""
+    from getpass import getuser
 
-    written = read_rule(rule)
+    from service.promotion import read_rule
+    from service.versions import promote_by_rule
+
     if force and not reason:
         raise ValueError("--force goes against the rule: say why with --reason")
+    if server is not None:
+        from service.client import Remote
+
+        typer.echo(Remote(server).post(f"/v1/models/{_path(version)}/promote", {"reason": reason, "force": force})["said"])
+        return
+    written = read_rule(rule)
     with _runs(state) as runs:
-        candidate = version_of(runs, version)
-        champion = holder(runs, candidate.name, names.ALIAS_CHAMPION)
-        if champion is not None and champion.version == candidate.version:
-            typer.echo(f"{candidate.name}/{candidate.version} is champion already")
-            return
-        verdict = judge(candidate.tags, champion.tags if champion is not None else None, written)
-        if not verdict.promote and not force:
-            than = f"{champion.name}/{champion.version} stays champion" if champion is not None else "there is no champion"
-            raise ValueError(f"{candidate.name}/{candidate.version} is not promoted, {than}:\n  " + "\n  ".join(verdict.reasons))
-        promote(runs, candidate, verdict, forced=not verdict.promote, reason=reason)
-    said = "against the rule" if not verdict.promote else "; ".join(verdict.reasons)
-    before = f"; {champion.name}/{champion.version} is previous" if champion is not None else ""
-    typer.echo(f"{candidate.name}/{candidate.version} is champion{before}: {said}")
+        typer.echo(promote_by_rule(runs, version, written, getuser(), reason, force))
 
 
 def rollback(
     name: Annotated[str, typer.Argument(help="A registered model, such as adacrossnet-dgcnn.", metavar="NAME")],
     reason: Annotated[str, typer.Option(help="Why; kept with the version that loses the place.")],
+    server: Server = None,
     state: State = None,
 ) -> None:
     """Make the previous champion champion again."""
+    if server is not None:
+        from service.client import Remote
+
+        told = Remote(server).post(f"/v1/models/{name}/rollback", {"reason": reason})
+        typer.echo(f"{told['champion']} is champion again; {told['previous']} is previous")
+        return
+    from getpass import getuser
+
     from service.aliases import roll_back
 
     with _runs(state) as runs:
-        now, before = roll_back(runs, name, reason)
+        now, before = roll_back(runs, name, getuser(), reason)
     typer.echo(f"{name}/{now} is champion again; {name}/{before} is previous")
-
-
-def _compared(runs: Runs, a: ModelVersion, b: ModelVersion) -> list[dict[str, Any]]:
-    """A row a score that either has, and a row a score that both have on the same items alone."""
-    from service.paired import paired
-    from service.promotion import compare, of_test
-
-    found = compare(b.tags, a.tags)
-    alike = {tuple(row.name.split("/")[:2]) for row in found if row.gain is not None}
-    pairs = {
-        f"{task}/{dataset}/{name}": one
-        for task, dataset in alike
-        for name, one in paired(runs, a.tags, b.tags, task, dataset).items()
-    }
-    rows: list[dict[str, Any]] = [
-        {
-            "score": row.name,
-            "first": row.champion,
-            "second": row.candidate,
-            "difference": row.gain,
-            "not_comparable": row.why_not or None,
-            "decides": row.decides,
-            "of_test": of_test(row.name),
-            "paired": vars(pairs[row.name]) if row.name in pairs else None,
-        }
-        for row in found
-    ]
-    for name in sorted(pairs.keys() - {row.name for row in found}):
-        one = pairs[name]
-        rows.append(
-            {"score": name, "first": one.first, "second": one.second, "difference": one.mean, "not_comparable": None, "decides": False,
-             "of_test": of_test(name), "paired": vars(one)}
-        )  # fmt: skip
-    return rows
 
 
 def prune(
@@ -205,6 +192,7 @@ def prune(
     from service.ledger import Ledger
     from service.pruning import prunable
     from service.pruning import prune as remove
+    from service.versions import PREFIX
 
     pipelines = Ledger(Home.find(state).ledger_url).recent(100_000)
     with _runs(state) as runs:
@@ -233,6 +221,19 @@ def prune(
         typer.echo(f"would remove {what}; {stays}" + (". --yes removes them" if found.versions or found.models else ""))
 
 
+def _label(version: str) -> str:
+    """NAME/VERSION or NAME@ALIAS, also of what stands after `models:/`. ValueError for anything else, before a server is asked."""
+    label = version.removeprefix("models:/")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[0-9]+|@[A-Za-z0-9_-]+)", label):
+        raise ValueError(f"{version!r} names no model version: write NAME/VERSION or NAME@ALIAS, as in adacrossnet-dgcnn@candidate")
+    return label
+
+
+def _path(version: str) -> str:
+    """As the API's paths have it: NAME/VERSION or NAME/@ALIAS."""
+    return _label(version).replace("@", "/@")
+
+
 @contextmanager
 def _runs(state: Path | None) -> Iterator[Runs]:
     from service.home import Home
@@ -242,39 +243,6 @@ def _runs(state: Path | None) -> Iterator[Runs]:
     with tracking_server(Home.find(state)) as uri:
         check_answers(uri)
         yield Runs(uri)
-
-
-def _versions(runs: Runs) -> list[tuple[ModelVersion, list[str]]]:
-    found = []
-    for model in runs.client.search_registered_models(f"name LIKE '{PREFIX}%'"):
-        aliases = _aliases(runs, model.name)
-        versions = runs.client.search_model_versions(f"name = '{model.name}'")
-        found += [(one, aliases.get(str(one.version), [])) for one in versions]
-    return sorted(found, key=lambda one: -int(one[0].creation_timestamp))
-
-
-def _aliases(runs: Runs, name: str) -> dict[str, list[str]]:
-    """version -> its aliases."""
-    found: dict[str, list[str]] = {}
-    for alias, version in runs.client.get_registered_model(name).aliases.items():
-        found.setdefault(str(version), []).append(alias)
-    return found
-
-
-def _facts(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
-    import time
-
-    from service.aliases import lineage
-
-    registered = time.strftime("%Y-%m-%d %H:%M", time.localtime(int(version.creation_timestamp) / 1000))
-    return {
-        "name": version.name,
-        "version": str(version.version),
-        "aliases": sorted(aliases),
-        "registered": registered,
-        "lineage": lineage(version),
-        "tags": dict(version.tags),
-    }
 
 
 def _number(value: float | None, form: str = ".4f") -> str:

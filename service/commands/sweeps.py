@@ -5,7 +5,7 @@ import json
 
 import typer
 
-from service.commands.options import AsJson, ConfigFile, Overrides, PipelineId, State
+from service.commands.options import AsJson, ConfigFile, Overrides, PipelineId, Server, State
 from service.typed import shown
 
 
@@ -29,10 +29,19 @@ def sweep(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fal
     run(config, overrides, as_json, state)
 
 
-def report(pipeline: PipelineId, as_json: AsJson = False, state: State = None) -> None:
+def report(pipeline: PipelineId, as_json: AsJson = False, server: Server = None, state: State = None) -> None:
     """Show a sweep's report; the HTML page, the Markdown and the best setting lie in the printed folder."""
     from rich.console import Console
     from rich.markdown import Markdown
+
+    if server is not None:
+        from service.client import Remote
+
+        facts = Remote(server).get(f"/v1/sweeps/{pipeline}")
+        if facts["report"] is None:
+            raise ValueError(f"{pipeline} has no report yet: it is {facts['state']}")
+        typer.echo(json.dumps(facts)) if as_json else Console().print(Markdown(facts["report"]))
+        return
 
     from service import summary
     from service.home import Home

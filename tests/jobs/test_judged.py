@@ -20,8 +20,8 @@ from jobs.models.pointnet import PointNet
 from jobs.models.published import Reading
 from jobs.prepare import prepare
 from jobs.pretraining import checkpoint
-from service.commands.registry import _compared
 from service.mlflow_runs import Runs
+from service.versions import compared
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_scores_stand_on_the_run_the_logged_model_and_the_version(client: Mlflow
     evaluate_model(client, beside, tmp_path / "data", "fewshot", settings, 64, 0, lambda line: None)
     runs = Runs(client.tracking_uri)
     both = (client.get_model_version("adacrossnet-pointnet", one) for one in (number, second))
-    rows = {row["score"]: row for row in _compared(runs, *both)}
+    rows = {row["score"]: row for row in compared(runs, *both)}
     accuracy = rows["svm/synthetic/test.accuracy"]
     gain = again["scores"]["trained"]["test"]["accuracy"] - svm["scores"]["trained"]["test"]["accuracy"]
     assert accuracy["difference"] == pytest.approx(gain, abs=1e-6) and accuracy["paired"]["mean"] == pytest.approx(gain)

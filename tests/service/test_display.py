@@ -72,7 +72,7 @@ def test_the_published_c_and_the_uncalibrated_encoder_have_rows_where_they_were_
 def test_a_fault_in_the_config_asks_for_a_new_run_and_any_other_for_resume(message: str, key: str | None) -> None:
     console = Console(file=io.StringIO(), width=140)
     config = {"pretrain": {"batch": 32, "optimizer": {"lr": 1.0}}}
-    print_orders(Pipeline(id="p-1", state=FAILED, message=message, config=config), console)
+    print_orders("p-1", FAILED, message, config, console)
     first = next(line for line in _text(console).splitlines() if line.startswith("  "))
     assert first.startswith(f"  adacrossnet run CONFIG --set {key}=VALUE" if key else "  adacrossnet resume p-1")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.commands import logs
+from service import kept_logs
 from service.home import Home
 from service.ledger import Ledger
 from service.tables import LOST, SUCCEEDED, UP
@@ -30,18 +30,18 @@ def test_an_unanswered_request_does_not_make_it_print_the_log_again(own: Ledger,
             own.set_pipeline("p-1", state=SUCCEEDED)
         return text
 
-    monkeypatch.setattr(logs, "_log", answer)
-    monkeypatch.setattr(logs.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(kept_logs, "log_of", answer)
+    monkeypatch.setattr(kept_logs.time, "sleep", lambda seconds: None)
     said = []
-    for text in logs._texts("p-1", None, True, {}, own, Home(tmp_path)):
+    for text in kept_logs.texts("p-1", None, True, {}, own, Home(tmp_path)):
         said.append(text)
         if next(iter(own.recent(1))).state == SUCCEEDED:
-            monkeypatch.setattr(logs, "_log", lambda *_: "one\ntwo\n")
+            monkeypatch.setattr(kept_logs, "log_of", lambda *_: "one\ntwo\n")
     assert "".join(said) == "--- p-1-prepare-1\none\ntwo\n"
 
 
 def test_a_log_that_went_with_its_cluster_is_said_to_have_gone(own: Ledger, tmp_path: Path) -> None:
     attempt = own.get("p-1").stages[0].attempts[0]
     own.end_attempt(attempt, LOST, None, "the job server does not know it any more")
-    said = "".join(logs._texts("p-1", None, False, {}, own, Home(tmp_path)))
+    said = "".join(kept_logs.texts("p-1", None, False, {}, own, Home(tmp_path)))
     assert said == "--- p-1-prepare-1\n(its log went with the cluster's head)\n"

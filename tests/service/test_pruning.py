@@ -96,8 +96,8 @@ def test_a_rollback_that_was_broken_off_is_finished(runs: Runs) -> None:
     runs.client.set_model_version_tag(NAME, "2", "rolled_back.at", "2026-01-01T00:00:00Z")
     runs.client.set_model_version_tag(NAME, "1", "promoted.at", "2026-01-02T00:00:00Z")
     with pytest.raises(ValueError, match="a promotion was broken off"):
-        roll_back(runs, NAME, "again")
+        roll_back(runs, NAME, "anna", "again")
     runs.client.set_model_version_tag(NAME, "2", "rolled_back.at", "2026-01-03T00:00:00Z")
-    assert roll_back(runs, NAME, "again") == ("1", "2")
+    assert roll_back(runs, NAME, "anna", "again") == ("1", "2")
     aliases = runs.client.get_registered_model(NAME).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "previous": "2"}

@@ -51,6 +51,7 @@ def upgrade() -> None:
     op.create_table(
         "notices",
         sa.Column("id", sa.Integer(), primary_key=True),
+        sa.Column("target", sa.String(), nullable=False),
         sa.Column("event", sa.String(40), nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.Column("created", sa.Double(), nullable=False),

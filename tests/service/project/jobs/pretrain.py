@@ -1,4 +1,4 @@
-"""Takes `pretrain.epochs` seconds; a pipeline called `flaky` fails here the first time, `killed` is killed, `gpu-full` needs a small batch."""
+"""Takes `pretrain.epochs` seconds. The first time `flaky` fails here and `killed` is killed; `gpu-full` needs a small batch."""
 import os
 import signal
 import time

@@ -1,0 +1,38 @@
+"""The audit trail: who asked for what that changes something, from where, and how it was answered."""
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import insert, select
+
+from service.database import Database
+from service.tables import Act
+
+
+def record(database: Database, who: str, action: str, thing: str, status: int, address: str = "", detail: str | None = None) -> None:
+    """Writes one line of the trail. `status`: the HTTP answer's; 0 on the command line."""
+    act = {
+        "time": time.time(), "who": who[:80], "address": address[:64], "action": action[:40], "object": thing[:200], "status": status,
+        "detail": detail,
+    }  # fmt: skip
+    with database.write() as session:
+        session.execute(insert(Act).values(**act))
+
+
+def recent(database: Database, limit: int, *, before: int | None = None, who: str | None = None) -> list[Act]:
+    """The last lines, newest first; `before` goes on after the line of that number."""
+    query = select(Act).order_by(Act.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Act.id < before)
+    if who is not None:
+        query = query.where(Act.who == who)
+    with database.read() as session:
+        return list(session.scalars(query))
+
+
+def facts(act: Act) -> dict[str, object]:
+    """A line for JSON."""
+    return {
+        "number": act.id, "time": act.time, "who": act.who, "address": act.address, "action": act.action, "object": act.object,
+        "status": act.status, "detail": act.detail,
+    }  # fmt: skip

@@ -1,0 +1,136 @@
+"""What people ask of the service: the same steps whether they come over the API or from a command on this machine."""
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jobs.config import Pipeline as Config
+from jobs.config import check
+from service.endpoints import Endpoint, Target, choose, resolve
+from service.home import Home
+from service.ledger import Ledger, Repeated, new_id
+from service.preflight import check_local
+from service.roots import check_paths
+from service.settings import Settings
+from service.tables import CANCELLED, ENDED, PRIVATE, QUEUED, SUCCEEDED, UP, Pipeline, Request
+from service.tokens import Person
+
+PRIORITIES = range(-100, 101)
+
+
+class Forbidden(ValueError):
+    """Somebody else's pipeline, or more than the role allows."""
+
+
+class Conflict(ValueError):
+    """What is asked does not go with the state that the pipeline is in."""
+
+
+class KeyReused(ValueError):
+    """An idempotency key that came before with another request."""
+
+
+class OverQuota(ValueError):
+    """As many unfinished pipelines as a person may have."""
+
+
+class Queued(NamedTuple):
+    """A pipeline that stands in the ledger."""
+
+    id: str
+    stages: tuple[str, ...]
+    new: bool  # whether this request made it
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The service over one ledger. `roots` are absolute; relative paths of configs start at the first."""
+
+    ledger: Ledger
+    home: Home
+    settings: Settings
+    roots: tuple[Path, ...]
+
+    def target(self) -> Target:
+        """Where pipelines run: RAY_ADDRESS and MLFLOW_TRACKING_URI, or the cluster of `up`, whether it is there now or not."""
+        found = choose(Config.model_validate({"data": {"kind": "synthetic"}}), self.home)
+        return Target(UP, found.tracking) if found.cluster == PRIVATE else found
+
+    def endpoint(self) -> Endpoint | None:
+        """Where that answers now; none for an embedded cluster that is down."""
+        target = self.target()
+        return resolve(target.cluster, target.tracking, self.home)
+
+    def submit(self, values: dict[str, Any], person: Person, priority: int, key: str | None) -> Queued:
+        """Queues a pipeline, unless the same came before with the same key.
+
+        Raises ConfigError, OutsideRoots, Unfit, OverQuota, KeyReused, and Forbidden for addresses that a config may not set here.
+        """
+        digest = hashlib.sha256(json.dumps([values, priority], sort_keys=True, default=str).encode()).hexdigest()
+        if key is not None and (before := self.ledger.request(person.name, key)) is not None:
+            return self._before(before, digest)
+        config = check(values, "config")
+        target = self.target()
+        for name, address, ours in (
+            ("cluster.address", config.cluster.address, target.cluster), ("tracking.uri", config.tracking.uri, target.tracking),
+        ):  # fmt: skip
+            if address is not None and address.rstrip("/") != ours.rstrip("/"):
+                raise Forbidden(f"{name} is {address}: the server decides where pipelines run; leave it out")
+        wanted = config.resolved(self.roots[0])
+        check_paths(wanted, self.roots)
+        if target.cluster == UP:
+            check_local(wanted)
+        quota = self.settings.quota_of(person.name).unfinished
+        if quota is not None and self.ledger.unfinished_of(person.name) >= quota:
+            raise OverQuota(f"{person.name} has {quota} pipelines that have not ended, which is the most: wait, or cancel some")
+        pipeline = new_id(config.name)
+        request = Request(owner=person.name, key=key, digest=digest, pipeline_id=pipeline, created=time.time()) if key else None
+        try:
+            self.ledger.add(
+                pipeline, config.name, json.loads(wanted.to_json()), wanted.stages, target.cluster, target.tracking,
+                owner=person.name, priority=priority, request=request,
+            )  # fmt: skip
+        except Repeated as repeated:  # the same request came twice at the same time
+            return self._before(repeated.request, digest)
+        return Queued(pipeline, wanted.stages, True)
+
+    def cancel(self, pipeline: str, person: Person) -> Pipeline:
+        """Asks for cancelling; the submitter sees to it. Raises ValueError (unknown), Forbidden, Conflict when it has ended."""
+        row = self._own(pipeline, person)
+        if row.state in ENDED:
+            raise Conflict(f"{pipeline} has ended already ({row.state})")
+        if row.cluster == PRIVATE:
+            raise Conflict(f"{pipeline} is carried by a command on the service's own machine: end that, or cancel it there")
+        self.ledger.set_pipeline(pipeline, cancel_requested=True)
+        if row.state == QUEUED and not row.admitted and row.run_id is None:  # nothing of it exists but the row
+            self.ledger.set_pipeline(pipeline, state=CANCELLED, ended=time.time(), message="cancelled on request before it began")
+        return self.ledger.get(pipeline)
+
+    def resume(self, pipeline: str, person: Person) -> Pipeline:
+        """A pipeline that ended without success is queued again. Raises ValueError (unknown), Forbidden, Conflict."""
+        row = self._own(pipeline, person)
+        if row.state == SUCCEEDED:
+            raise Conflict(f"{pipeline} has succeeded: submit its config again for another run")
+        if row.state not in ENDED:
+            raise Conflict(f"{pipeline} has not ended: it is {row.state}")
+        target = self.target()
+        if row.run_id is not None and row.tracking != target.tracking:
+            raise Conflict(f"the records of {pipeline} are in another MLflow ({row.tracking}) than the one that this service uses")
+        self.ledger.reopen(pipeline, target.cluster, target.tracking)
+        return self.ledger.get(pipeline)
+
+    def _before(self, request: Request, digest: str) -> Queued:
+        if request.digest != digest:
+            other = f"with another request, for {request.pipeline_id}"
+            raise KeyReused(f"the idempotency key {request.key!r} came before {other}: use a new one")
+        return Queued(request.pipeline_id, tuple(stage.name for stage in self.ledger.get(request.pipeline_id).stages), False)
+
+    def _own(self, pipeline: str, person: Person) -> Pipeline:
+        row = self.ledger.get(pipeline)
+        if not person.owns(row.owner):
+            raise Forbidden(f"{pipeline} is {row.owner}'s: only {row.owner} and admins may do that")
+        return row

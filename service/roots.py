@@ -1,0 +1,43 @@
+"""Which paths a config that came over the network may name: those below the folders that the platform's people gave."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jobs.config import Pipeline as Config
+
+
+class OutsideRoots(ValueError):
+    """A path that no config sent here may name."""
+
+
+def check_paths(config: Config, roots: Sequence[Path]) -> None:
+    """Raises OutsideRoots for the first path of a resolved config that lies below none of `roots`, symbolic links followed."""
+    for key, path in _paths(config):
+        if not any(_below(path, root) for root in roots):
+            named = " or ".join(str(root) for root in roots)
+            raise OutsideRoots(f"{key} is {path}: configs sent to this server name paths below {named}")
+
+
+def _paths(config: Config) -> Iterator[tuple[str, Path]]:
+    yield "cluster.storage", config.cluster.storage
+    for section, data in config.datasets.items():
+        for field in ("source", "table", "target"):
+            path = getattr(data, field, None)
+            if path is not None:
+                yield f"{section}.{field}", Path(path)
+    if config.suite is not None and _is_path(config.suite.model):
+        yield "suite.model", Path(config.suite.model)
+
+
+def _is_path(model: str) -> bool:
+    """Whether a suite's encoder is a file or folder, no registered version and no run."""
+    return not model.startswith(("models:/", "runs:/")) and ("/" in model or model.startswith(".") or model.endswith(".pth"))
+
+
+def _below(path: Path, root: Path) -> bool:
+    """As the path is written (it may lie on the cluster alone), and as the links of this machine lead."""
+    plain = Path(os.path.normpath(path))
+    lies = plain.is_absolute() and plain.is_relative_to(Path(os.path.normpath(root)))
+    return lies and path.resolve().is_relative_to(root.resolve())
