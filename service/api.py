@@ -1,8 +1,11 @@
 """The REST API: the routes over one service, behind the guards. `adacrossnet serve` runs it; /docs shows it."""
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -21,9 +24,18 @@ Submit pretrainings, sweeps and whole pipelines to a Ray cluster, follow them, a
 """
 
 
+_THREADS = 16  # for requests: more only wait for one another, fewer might all wait for a slow MLflow
+
+
+@asynccontextmanager
+async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
+    to_thread.current_default_thread_limiter().total_tokens = _THREADS
+    yield
+
+
 def make_app(service: Service) -> ASGIApp:
     """The whole application. Its document is at /openapi.json."""
-    app = FastAPI(title="AdaCrossNet on Ray", version=version("adacrossnet"), description=_ABOUT, redoc_url=None)
+    app = FastAPI(title="AdaCrossNet on Ray", version=version("adacrossnet"), description=_ABOUT, redoc_url=None, lifespan=_few_threads)
     app.state.service = service
     problems.install(app)
     for part in (pipelines, cluster, models, observe):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from service.database import Database
 from service.tables import Act
@@ -11,12 +11,13 @@ from service.tables import Act
 
 def record(database: Database, who: str, action: str, thing: str, status: int, address: str = "", detail: str | None = None) -> None:
     """Writes one line of the trail. `status`: the HTTP answer's; 0 on the command line."""
-    act = {
-        "time": time.time(), "who": who[:80], "address": address[:64], "action": action[:40], "object": thing[:200], "status": status,
-        "detail": detail,
-    }  # fmt: skip
     with database.write() as session:
-        session.execute(insert(Act).values(**act))
+        session.add(line(who, action, thing, status, address, detail))
+
+
+def line(who: str, action: str, thing: str, status: int, address: str = "", detail: str | None = None) -> Act:
+    """A line, to be written with what it tells of."""
+    return Act(time=time.time(), who=who[:80], address=address[:64], action=action[:40], object=thing[:200], status=status, detail=detail)
 
 
 def recent(database: Database, limit: int, *, before: int | None = None, who: str | None = None) -> list[Act]:

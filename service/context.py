@@ -32,13 +32,13 @@ class Service:
 
     def runs(self) -> Runs:
         """MLflow's client. TrackingAway while the embedded server is down."""
-        endpoint = self.operations.endpoint()
-        if endpoint is None:
+        uri = self.operations.tracking()
+        if uri is None:
             raise TrackingAway("MLflow is down with the embedded cluster: `adacrossnet up` on the service's machine starts it")
         with self._making:
-            if endpoint.mlflow not in self._runs:
-                self._runs[endpoint.mlflow] = Runs(endpoint.mlflow)
-            return self._runs[endpoint.mlflow]
+            if uri not in self._runs:
+                self._runs[uri] = Runs(uri)
+            return self._runs[uri]
 
 
 async def service_of(request: Request) -> Service:  # async: it waits for nothing, and so needs no thread
@@ -74,9 +74,10 @@ def at_least(role: Role) -> Callable[..., Awaitable[Person]]:
     return check
 
 
-def about(request: Request, thing: str) -> None:
-    """Names what the request acts on, for the audit trail."""
+def about(request: Request, thing: str, written: bool = False) -> None:
+    """Names what the request acts on, for the audit trail, or that its line was `written` with the change itself."""
     request.state.thing = thing
+    request.state.written = written
 
 
 TheService = Annotated[Service, Depends(service_of)]

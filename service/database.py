@@ -119,5 +119,6 @@ def _write_ahead(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")  # readers never wait for the writer
     cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA wal_autocheckpoint=8000")  # pages; a checkpoint waits for the disk, and the writers for it
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()

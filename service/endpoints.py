@@ -87,6 +87,15 @@ def resolve(cluster: str, tracking: str, home: Home, own: LocalCluster | None = 
     return Endpoint(ray, mlflow, token())
 
 
+def tracking_of(tracking: str, home: Home) -> str | None:
+    """Where a target's MLflow answers now, whether its job server does or not; none for an embedded one that is down."""
+    if tracking != EMBEDDED:
+        return tracking
+    local = find_cluster(home.path)
+    server = local.servers.get("mlflow") if local is not None and local.owner == UP else None
+    return local.tracking_uri if local is not None and server is not None and server.identity.alive() else None
+
+
 def token() -> str | None:
     """The token for clusters that this project did not start, from where Ray's own client would take it."""
     if value := os.environ.get("RAY_AUTH_TOKEN"):

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import audit
@@ -21,10 +22,6 @@ _PROVEN = 10_000  # callers who are remembered as let in
 _UNKNOWN_SHARE = 10  # an address without a valid token gets this part of the rate
 _OPEN = ("/healthz", "/readyz")  # asked by probes, all the time
 _CHANGES = ("POST", "PUT", "PATCH", "DELETE")
-
-
-class TooLarge(Exception):
-    """More bytes came than a body may have."""
 
 
 @dataclass
@@ -65,7 +62,7 @@ class Guards:
                 _log.info("%s %s %d", scope["method"], scope["path"], status, extra={
                     "request": state["id"], "who": who, "address": address, "seconds": round(time.monotonic() - began, 4),
                 })  # fmt: skip
-            if scope["method"] in _CHANGES and (person is not None or status in (401, 403)):
+            if scope["method"] in _CHANGES and not state.get("written") and (person is not None or status in (401, 403)):
                 action = f"{scope['method']} {scope['path']}"
                 thing = state.get("thing") or scope["path"]
                 await run_in_threadpool(audit.record, self.database, who or "-", action, thing, status, address)
@@ -73,10 +70,10 @@ class Guards:
     async def _let_through(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:
         headers = dict(scope["headers"])
         most = self.settings.body_kb * 1024
-        too_large = problem(413, f"the body is larger than {self.settings.body_kb} kB, the most that is taken here", scope["path"])
+        said = f"the body is larger than {self.settings.body_kb} kB, the most that is taken here"
         length = headers.get(b"content-length", b"")
         if length and (not length.isdigit() or int(length) > most):
-            await too_large(scope, receive, send)
+            await problem(413, said, scope["path"])(scope, receive, send)
             return
         caller = _caller(headers, address)
         if scope["path"] not in _OPEN and (wait := self._wait(caller, address)) > 0:
@@ -84,26 +81,17 @@ class Guards:
             late = problem(429, f"too many requests: the next one is taken in {seconds} s", scope["path"], {"Retry-After": str(seconds)})
             await late(scope, receive, send)
             return
-        read, begun = 0, False
+        read = 0
 
         async def counted() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
             if read > most:
-                raise TooLarge
+                raise HTTPException(413, said)  # which the app answers as it answers its own
             return message
 
-        async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self.app(scope, counted, watched)
-        except TooLarge:
-            if not begun:
-                await too_large(scope, receive, send)
+        await self.app(scope, counted, send)
         self._prove(caller, scope["state"].get("person") is not None)
 
     def _wait(self, caller: str, address: str) -> float:

@@ -14,7 +14,7 @@ from service.display import Display
 from service.endpoints import Endpoint, Target, resolve
 from service.follow import follow
 from service.home import Home, project_tree
-from service.ledger import Ledger, new_id
+from service.ledger import Ledger
 from service.preflight import check_cluster, check_local
 from service.ray_jobs import ClusterAway, RayJobs
 from service.reconcile import open_attempt
@@ -43,9 +43,7 @@ def check(config: Config, target: Target, endpoint: Endpoint) -> None:
 
 def queue(config: Config, target: Target, ledger: Ledger, priority: int = 0) -> str:
     """Records the pipeline; a submitter does the rest. Returns its id."""
-    pipeline = new_id(config.name)
-    ledger.add(pipeline, config.name, json.loads(config.to_json()), config.stages, target.cluster, target.tracking, priority=priority)
-    return pipeline
+    return ledger.add_new(config.name, json.loads(config.to_json()), config.stages, target.cluster, target.tracking, priority=priority)
 
 
 def carry_through(pipeline_id: str, held: Hold, ledger: Ledger, home: Home, console: Console) -> dict[str, Any]:

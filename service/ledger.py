@@ -5,9 +5,9 @@ import difflib
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, inspect, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from service.database import Database
@@ -23,6 +23,7 @@ from service.tables import (
     RETRIED,
     RUNNING,
     STOPPED,
+    Act,
     Attempt,
     Lease,
     Notice,
@@ -31,6 +32,7 @@ from service.tables import (
     Stage,
 )  # fmt: skip
 
+Row = TypeVar("Row", Request, Act)
 _MANY = 500  # ids in one statement
 
 
@@ -47,6 +49,10 @@ class Waiting(NamedTuple):
 
 class Unknown(ValueError):
     """No pipeline of that id."""
+
+
+class Taken(ValueError):
+    """A pipeline of that id is there already."""
 
 
 class Repeated(ValueError):
@@ -75,11 +81,11 @@ class Ledger:
 
     def add(
         self, pipeline: str, name: str, config: dict[str, Any], stages: Sequence[str], cluster: str, tracking: str,
-        *, owner: str = LOCAL, priority: int = 0, request: Request | None = None,
+        *, owner: str = LOCAL, priority: int = 0, request: Request | None = None, act: Act | None = None,
     ) -> None:  # fmt: skip
-        """Records a pipeline and its stages, with the request that asked for it, whole or not at all.
+        """Records a pipeline and its stages, with the request that asked for it and its line of the audit trail, whole or not at all.
 
-        ValueError when the id is taken; Repeated when the owner has used the request's key before.
+        Taken when the id is; Repeated when the owner has used the request's key before.
         """
         values = {
             "id": pipeline, "name": name, "config": config, "created": time.time(), "cluster": cluster, "tracking": tracking,
@@ -91,12 +97,30 @@ class Ledger:
                 session.execute(insert(Pipeline).values(**values))
                 if rows:
                     session.execute(insert(Stage), rows)
-                if request is not None:
-                    session.add(request)
+                session.add_all(one for one in (request, act) if one is not None)
         except IntegrityError:
             if request is not None and (before := self.request(request.owner, request.key)) is not None:
                 raise Repeated(before) from None
-            raise ValueError(f"the pipeline id {pipeline} is taken: `adacrossnet show {pipeline}` tells what it is; use another") from None
+            raise Taken(f"the pipeline id {pipeline} is taken: `adacrossnet show {pipeline}` tells what it is; use another") from None
+
+    def add_new(
+        self, name: str, config: dict[str, Any], stages: Sequence[str], cluster: str, tracking: str,
+        *, owner: str = LOCAL, priority: int = 0, request: Request | None = None, act: Act | None = None,
+    ) -> str:  # fmt: skip
+        """`add` under an id of its own, which is returned: of a thousand of one name and day, two may draw the same."""
+        while True:
+            pipeline = new_id(name)
+            for one, field in ((request, "pipeline_id"), (act, "object")):
+                if one is not None:
+                    setattr(one, field, pipeline)
+            try:
+                self.add(
+                    pipeline, name, config, stages, cluster, tracking,
+                    owner=owner, priority=priority, request=_copy(request), act=_copy(act),
+                )  # fmt: skip
+            except Taken:
+                continue
+            return pipeline
 
     def get(self, pipeline: str) -> Pipeline:
         """The pipeline with its stages and attempts. Unknown, with the nearest ids, when there is none."""
@@ -280,3 +304,11 @@ class Ledger:
         with self.database.read() as session:
             row = session.get(Lease, scope)
             return row.holder if row is not None and row.expires >= time.time() else None
+
+
+def _copy(row: Row | None) -> Row | None:
+    """The same row, new to any session: one that was rolled back cannot be added again."""
+    if row is None:
+        return None
+    columns = inspect(type(row)).columns.keys()
+    return type(row)(**{name: getattr(row, name) for name in columns if getattr(row, name) is not None})

@@ -4,22 +4,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.config import Pipeline as Config
 from jobs.config import check
-from service.endpoints import Endpoint, Target, choose, resolve
+from service.endpoints import Endpoint, Target, choose, resolve, tracking_of
 from service.home import Home
-from service.ledger import Ledger, Repeated, new_id
+from service.ledger import Ledger, Repeated
 from service.preflight import check_local
 from service.roots import check_paths
 from service.settings import Settings
-from service.tables import CANCELLED, ENDED, PRIVATE, QUEUED, SUCCEEDED, UP, Pipeline, Request
+from service.tables import CANCELLED, ENDED, PRIVATE, QUEUED, SUCCEEDED, UP, Act, Pipeline, Request
 from service.tokens import Person
 
 PRIORITIES = range(-100, 101)
+_KEPT_S = 1.0  # where the cluster answers is looked up this often
 
 
 class Forbidden(ValueError):
@@ -46,6 +47,12 @@ class Queued(NamedTuple):
     new: bool  # whether this request made it
 
 
+def service_target(home: Home) -> Target:
+    """Where a service's pipelines run: RAY_ADDRESS and MLFLOW_TRACKING_URI, or the cluster of `up`, whether it is there now or not."""
+    found = choose(Config.model_validate({"data": {"kind": "synthetic"}}), home)
+    return Target(UP, found.tracking) if found.cluster == PRIVATE else found
+
+
 @dataclass(frozen=True)
 class Operations:
     """The service over one ledger. `roots` are absolute; relative paths of configs start at the first."""
@@ -54,19 +61,23 @@ class Operations:
     home: Home
     settings: Settings
     roots: tuple[Path, ...]
-
-    def target(self) -> Target:
-        """Where pipelines run: RAY_ADDRESS and MLFLOW_TRACKING_URI, or the cluster of `up`, whether it is there now or not."""
-        found = choose(Config.model_validate({"data": {"kind": "synthetic"}}), self.home)
-        return Target(UP, found.tracking) if found.cluster == PRIVATE else found
+    target: Target
+    _seen: dict[Target, tuple[float, Endpoint | None]] = field(default_factory=dict)
 
     def endpoint(self) -> Endpoint | None:
-        """Where that answers now; none for an embedded cluster that is down."""
-        target = self.target()
-        return resolve(target.cluster, target.tracking, self.home)
+        """Where pipelines run now, as of a second ago; none for an embedded cluster that is down."""
+        when, found = self._seen.get(self.target, (0.0, None))
+        if not when or time.monotonic() - when > _KEPT_S:
+            found = resolve(self.target.cluster, self.target.tracking, self.home)
+            self._seen[self.target] = (time.monotonic(), found)
+        return found
 
-    def submit(self, values: dict[str, Any], person: Person, priority: int, key: str | None) -> Queued:
-        """Queues a pipeline, unless the same came before with the same key.
+    def tracking(self) -> str | None:
+        """Where MLflow answers now, also while the job server is away; none for an embedded one that is down."""
+        return tracking_of(self.target.tracking, self.home)
+
+    def submit(self, values: dict[str, Any], person: Person, priority: int, key: str | None, act: Act | None = None) -> Queued:
+        """Queues a pipeline, unless the same came before with the same key. `act`: the line of the audit trail that goes with it.
 
         Raises ConfigError, OutsideRoots, Unfit, OverQuota, KeyReused, and Forbidden for addresses that a config may not set here.
         """
@@ -74,7 +85,7 @@ class Operations:
         if key is not None and (before := self.ledger.request(person.name, key)) is not None:
             return self._before(before, digest)
         config = check(values, "config")
-        target = self.target()
+        target = self.target
         for name, address, ours in (
             ("cluster.address", config.cluster.address, target.cluster), ("tracking.uri", config.tracking.uri, target.tracking),
         ):  # fmt: skip
@@ -87,12 +98,11 @@ class Operations:
         quota = self.settings.quota_of(person.name).unfinished
         if quota is not None and self.ledger.unfinished_of(person.name) >= quota:
             raise OverQuota(f"{person.name} has {quota} pipelines that have not ended, which is the most: wait, or cancel some")
-        pipeline = new_id(config.name)
-        request = Request(owner=person.name, key=key, digest=digest, pipeline_id=pipeline, created=time.time()) if key else None
+        request = Request(owner=person.name, key=key, digest=digest, created=time.time()) if key else None
         try:
-            self.ledger.add(
-                pipeline, config.name, json.loads(wanted.to_json()), wanted.stages, target.cluster, target.tracking,
-                owner=person.name, priority=priority, request=request,
+            pipeline = self.ledger.add_new(
+                config.name, json.loads(wanted.to_json()), wanted.stages, target.cluster, target.tracking,
+                owner=person.name, priority=priority, request=request, act=act,
             )  # fmt: skip
         except Repeated as repeated:  # the same request came twice at the same time
             return self._before(repeated.request, digest)
@@ -117,7 +127,7 @@ class Operations:
             raise Conflict(f"{pipeline} has succeeded: submit its config again for another run")
         if row.state not in ENDED:
             raise Conflict(f"{pipeline} has not ended: it is {row.state}")
-        target = self.target()
+        target = self.target
         if row.run_id is not None and row.tracking != target.tracking:
             raise Conflict(f"the records of {pipeline} are in another MLflow ({row.tracking}) than the one that this service uses")
         self.ledger.reopen(pipeline, target.cluster, target.tracking)

@@ -73,6 +73,10 @@ def install(app: FastAPI) -> None:
     async def by_http(request: Request, error: Any) -> JSONResponse:
         return problem(error.status_code, str(error.detail), request.url.path, error.headers)
 
+    async def bug(request: Request, _: Exception) -> JSONResponse:  # the log has the traceback, by the same name
+        return problem(500, f"a fault of the service; its log tells more of the request {request.state.id}", request.url.path)
+
+    app.add_exception_handler(Exception, bug)
     for kind, _ in _STATUS:
         app.add_exception_handler(kind, ours)
     app.add_exception_handler(RequestValidationError, invalid)

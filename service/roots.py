@@ -13,7 +13,10 @@ class OutsideRoots(ValueError):
 
 
 def check_paths(config: Config, roots: Sequence[Path]) -> None:
-    """Raises OutsideRoots for the first path of a resolved config that lies below none of `roots`, symbolic links followed."""
+    """Raises OutsideRoots for the first path of a resolved config that lies below none of `roots`, symbolic links followed.
+
+    The roots are absolute, with their own links followed.
+    """
     for key, path in _paths(config):
         if not any(_below(path, root) for root in roots):
             named = " or ".join(str(root) for root in roots)
@@ -39,5 +42,4 @@ def _is_path(model: str) -> bool:
 def _below(path: Path, root: Path) -> bool:
     """As the path is written (it may lie on the cluster alone), and as the links of this machine lead."""
     plain = Path(os.path.normpath(path))
-    lies = plain.is_absolute() and plain.is_relative_to(Path(os.path.normpath(root)))
-    return lies and path.resolve().is_relative_to(root.resolve())
+    return plain.is_absolute() and plain.is_relative_to(root) and Path(os.path.realpath(plain)).is_relative_to(root)

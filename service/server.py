@@ -17,11 +17,12 @@ import uvicorn
 from service import notices, submitter, tokens
 from service.api import make_app
 from service.context import Service
-from service.home import Home, project_tree
+from service.home import Home
 from service.json_log import JsonLines
 from service.ledger import Ledger
-from service.operations import Operations
+from service.operations import Operations, service_target
 from service.progress import Progress
+from service.promotion import read_rule
 from service.settings import Settings
 from service.submitter import Submitter
 
@@ -71,11 +72,13 @@ def run(home: Home, settings: Settings, listen: Listen) -> None:
 
 
 def make_service(home: Home, settings: Settings, ledger: Ledger) -> Service:
-    """The service's parts over one ledger; its roots made absolute, its rule found."""
+    """The service's parts over one ledger; its roots made absolute, its rule found. ValueError for a rule that is none."""
     roots = tuple(root.expanduser().resolve() for root in settings.roots)
-    rule = settings.promotion if settings.promotion.is_absolute() else project_tree() / settings.promotion
+    rule = Path(__file__).parents[1] / settings.promotion  # an absolute path stays itself
+    read_rule(rule)  # before anything is served
     settings = settings.model_copy(update={"roots": roots, "promotion": rule})
-    return Service(Operations(ledger, home, settings, roots), Submitter(ledger, home, settings=settings), Progress(ledger, home))
+    operations = Operations(ledger, home, settings, roots, service_target(home))
+    return Service(operations, Submitter(ledger, home, settings=settings), Progress(ledger, home))
 
 
 @contextmanager

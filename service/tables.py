@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint, false
+from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = "queued", "running", "succeeded", "failed", "cancelled"  # of pipelines and stages
@@ -23,6 +23,7 @@ class Pipeline(Table):
     """One request: a resolved config and how far it got. Times are seconds since 1970."""
 
     __tablename__ = "pipelines"
+    __table_args__ = (Index("ix_pipelines_owner_state", "owner", "state"),)  # a person's share is counted at every submission
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     name: Mapped[str] = mapped_column(String(80))
     config: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -32,12 +32,12 @@ def ready(service: TheService) -> JSONResponse:
         parts["leader"] = living_holder(operations.ledger, SHARED) == service.submitter.holder
     except Exception as error:  # whatever the database's driver raises
         parts["ledger"] = type(error).__name__
-    endpoint = operations.endpoint()
+    uri = operations.tracking()
     try:
-        if endpoint is None:
+        if uri is None:
             parts["mlflow"] = "down with the embedded cluster"
         else:
-            check_answers(endpoint.mlflow, 3.0)
+            check_answers(uri, 3.0)
     except TrackingAway as error:
         parts["mlflow"] = str(error)
     return JSONResponse(parts, 200 if parts["ledger"] == "ok" else 503)

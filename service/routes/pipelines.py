@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from service import summary
+from service import audit, summary
 from service.context import ASubmitter, TheService, Viewer, about
 from service.facts import pipeline_facts
 from service.kept_logs import BYTES_PER_S, texts
@@ -48,8 +48,9 @@ class Page(BaseModel):
 def submit(asked: Submission, service: TheService, person: ASubmitter, request: Request, answer: Response, key: Key = None) -> Submitted:
     """Queue a pipeline. It is checked, written to the ledger and answered at once; the submitter does the rest, also when the cluster is
     down now. 200 instead of 201: the same request came before."""
-    queued = service.operations.submit(config_values(asked.config), person, asked.priority, key)
-    about(request, queued.id)
+    act = audit.line(person.name, "POST /v1/pipelines", "", 201, request.client.host if request.client else "")
+    queued = service.operations.submit(config_values(asked.config), person, asked.priority, key, act)
+    about(request, queued.id, written=queued.new)
     if not queued.new:
         answer.status_code = 200
     answer.headers["Location"] = f"/v1/pipelines/{queued.id}"

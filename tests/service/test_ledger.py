@@ -40,6 +40,17 @@ def test_a_taken_id_is_refused_and_the_first_pipeline_stays(empty: Ledger) -> No
     assert empty.get("p-1").config == {"seed": 3}
 
 
+def test_a_new_pipeline_draws_ids_until_one_is_free(empty: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["p-1", "p-1", "p-1", "p-2"])
+    monkeypatch.setattr("service.ledger.new_id", lambda name: next(drawn))
+    for expected, key in (("p-1", "a"), ("p-2", "b")):
+        request = Request(owner="anna", key=key, digest="d", created=0.0)
+        assert empty.add_new("p", {}, ("prepare",), UP, EMBEDDED, owner="anna", request=request) == expected
+        found = empty.request("anna", key)
+        assert found is not None
+        assert found.pipeline_id == expected
+
+
 def test_an_unknown_id_names_the_nearest(empty: Ledger) -> None:
     empty.add("quickstart-20250101-abcdef", "quickstart", {}, ("prepare",), UP, EMBEDDED)
     with pytest.raises(ValueError, match="did you mean quickstart-20250101-abcdef"):

@@ -13,6 +13,7 @@ def upgrade() -> None:
     op.add_column("pipelines", sa.Column("priority", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("pipelines", sa.Column("admitted", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_index("ix_pipelines_admitted", "pipelines", ["admitted"])
+    op.create_index("ix_pipelines_owner_state", "pipelines", ["owner", "state"])
     op.execute("UPDATE pipelines SET admitted = (1 = 1) WHERE state <> 'queued'")
     op.add_column("stages", sa.Column("not_before", sa.Double(), nullable=True))
     op.add_column("stages", sa.Column("changes", sa.JSON(), nullable=True))
