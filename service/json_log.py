@@ -17,7 +17,7 @@ class JsonLines(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(),
         }  # fmt: skip
-        told |= {key: value for key, value in vars(record).items() if key not in self._USUAL}
+        told |= {key: value for key, value in vars(record).items() if key not in self._USUAL and not key.startswith("_")}
         if record.exc_info:
             told["traceback"] = self.formatException(record.exc_info)
         return json.dumps(told, default=str)

@@ -166,6 +166,7 @@ class Reconciler:
         again = retries.again(pipeline, stage, job, message or "") if state == FAILED else None
         if again is not None:
             runs.tag(run, names.TAG_RETRIED, again.words)
+            _tell(f"{attempt.job_id} failed and is tried again: {again.words}", pipeline.id, stage.name)
             self.ledger.retry(attempt, again.cause, again.words, again.not_before, again.changes)
             self.after("retry recorded")
             return None
@@ -225,6 +226,7 @@ class Reconciler:
         attempt.state = RUNNING
         self.ledger.set_attempt(attempt.id, state=RUNNING, started=attempt.started)
         self.ledger.set_pipeline(pipeline.id, state=RUNNING, message=None)
+        _tell(f"{attempt.job_id} is submitted", pipeline.id, stage.name)
         self.after("job recorded")
 
     def _keep_log(self, pipeline: Pipeline, stage: Stage, attempt: Attempt, job: ray_jobs.Job, jobs: RayJobs) -> str | None:
@@ -243,6 +245,7 @@ class Reconciler:
         if run is not None:
             runs.close(run, _ENDING[state])
         self.after("stage run closed")
+        _tell(f"{attempt.job_id} has ended: {state}{f', {message}' if message else ''}", stage.pipeline_id, stage.name)
         self.ledger.end_attempt(attempt, STOPPED if state == CANCELLED else state, state, message, cause)
         self.after("stage closed")
 
@@ -301,6 +304,7 @@ class Reconciler:
         assert pipeline.run_id is not None
         runs.close(pipeline.run_id, _ENDING[state])
         self.after("parent run closed")
+        _tell(f"{pipeline.id} has ended: {state}", pipeline.id)
         self.ledger.finish(pipeline.id, state, message, pipeline.ended or time.time())
         self.after("pipeline closed")
 
@@ -312,6 +316,11 @@ class Reconciler:
             summary.collect(fresh, runs, self.home)
         except (TrackingAway, OSError, ValueError) as error:
             _log.warning("%s: its results could not be collected: %s", pipeline.id, error)
+
+
+def _tell(what: str, pipeline: str, stage: str | None = None) -> None:
+    """A line of the submitter's log, with the ids that a log's collector searches by."""
+    _log.info(what, extra={"pipeline": pipeline, "stage": stage})
 
 
 def _waits(stage: Stage, attempt: Attempt, job: ray_jobs.Job) -> str | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -66,6 +67,8 @@ def run(home: Home, settings: Settings, listen: Listen) -> None:
             proxy_headers=bool(settings.proxies), forwarded_allow_ips=list(settings.proxies),
             ssl_certfile=listen.tls_cert, ssl_keyfile=listen.tls_key,
         )  # fmt: skip
+        for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises what ended it once more when it is done; we end in our own time
+            signal.signal(number, lambda *_: None)
         with working(service):
             uvicorn.Server(config).run(sockets=[listener])
     ledger.close()

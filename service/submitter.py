@@ -137,7 +137,7 @@ class Submitter:
         first = pipeline.id not in self._away
         since = self._away.setdefault(pipeline.id, time.monotonic())
         if first:  # then its row says it
-            _log.warning("%s: %s", pipeline.id, why, exc_info=error)
+            _log.warning("%s: %s", pipeline.id, why, exc_info=error, extra={"pipeline": pipeline.id})
         if pipeline.state in ENDED:
             return
         if time.monotonic() - since > self.patience:
