@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,9 @@ def _token() -> str | None:
     if not path:
         return None
     try:
-        return Path(path).expanduser().read_text().strip()
-    except OSError as error:
-        raise ValueError(f"{TOKEN_FILE} names {path}, which cannot be read ({error.strerror})") from None
+        token = Path(path).expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{TOKEN_FILE} names {path}, which cannot be read ({getattr(error, 'strerror', 'it is no text')})") from None
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise ValueError(f"{TOKEN_FILE} names {path}, which holds no token: that is one word, as `adacrossnet token create` prints it")
+    return token
