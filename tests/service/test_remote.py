@@ -90,7 +90,7 @@ def test_tokens_are_made_listed_and_revoked_where_the_ledger_is(served: Served) 
     assert here("token", "revoke", "carl").stdout == f"revoked {token[4:12]}\n"
     assert served.ask("GET", "/v1/me", token).status_code == 401
     assert "no token 'carl' that is not revoked" in here("token", "revoke", "carl").stderr
-    for wrong, said in ((("create", "a b"), "names nobody"), (("create", "dora", "--role", "king"), "it is one of viewer, submitter, admin"),
+    for wrong, said in ((("create", "a b"), "names nobody"), (("create", "dora", "--role", "king"), "one of viewer, submitter, admin"),
                         (("create", "local"), "choose another name"), (("create", "dora", "--days", "-1"), "a token lives")):  # fmt: skip
         assert said in here("token", *wrong).stderr
 
