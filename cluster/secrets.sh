@@ -16,7 +16,9 @@ umask 077
 mkdir -p "$folder"
 cd "$folder"
 
-once() { [ -s "$1" ] || { cat > "$1.new" && mv "$1.new" "$1"; }; } # a name that is there is whole
+once() { # FILE: takes its text from standard input; a name that is there is whole, and stays
+  if [ -s "$1" ]; then cat > /dev/null; else cat > "$1.new" && mv "$1.new" "$1"; fi
+}
 random() { head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'; } # 64 hex digits: no character that a URL or a shell would change
 
 random | once ray-token

@@ -5,6 +5,7 @@ The token is read from RAY_AUTH_TOKEN_PATH. Exits 1, saying how many came, when 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -30,10 +31,8 @@ def wait(address: str, count: int, seconds: float, token: str | None) -> int:
     until = time.monotonic() + seconds
     found = 0
     while True:
-        try:
+        with contextlib.suppress(requests.RequestException):  # the head is still starting
             found = living_nodes(address, token)
-        except requests.RequestException:  # the head is still starting
-            pass
         if found >= count or time.monotonic() > until:
             return found
         time.sleep(_EVERY_S)
