@@ -58,7 +58,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         server.wait_stopped()
 
 
-def test_mlflow_keeps_artifacts_in_the_bucket_for_clients_without_a_key(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_keeps_artifacts_in_the_bucket_for_clients_without_a_key(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("boto3", reason="boto3 is not installed (the extra `tracking-server`)")
     (port,) = free_ports(1)
     command = [

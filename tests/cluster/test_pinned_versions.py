@@ -9,7 +9,8 @@ from packaging.requirements import Requirement
 
 from tests.cluster.tree import CLUSTER, PAGES, extras, normal, pins
 
-FILES = [path for path in (*sorted(CLUSTER.rglob("*")), *sorted(PAGES.glob("*.md"))) if path.is_file() and not path.suffix.startswith(".py")]
+_ALL = (*sorted(CLUSTER.rglob("*")), *sorted(PAGES.glob("*.md")))
+FILES = [path for path in _ALL if path.is_file() and not path.suffix.startswith(".py") and path.parent.name != "secrets"]
 NAMED = re.compile(r"\b(ray|torch|mlflow)(?:[-=:]{0,2}|Version: \"?)(\d+\.\d+\.\d+)")
 IMAGE = re.compile(r"(?:^|[\s/])adacrossnet:([\w.-]+\w)", re.MULTILINE)
 

@@ -86,8 +86,8 @@ def postgres() -> Iterator[Postgres]:
                 os.chown(path, owner.pw_uid, owner.pw_gid)
             as_whom = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
         data = folder / "data"
-        init = [*as_whom, str(bin_ / "initdb"), "-D", str(data), "-U", "adacrossnet", "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8"]
-        subprocess.run(init, check=True, capture_output=True, timeout=120, cwd=folder)
+        init = [str(bin_ / "initdb"), "-D", str(data), "-U", "adacrossnet", "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8"]
+        subprocess.run([*as_whom, *init], check=True, capture_output=True, timeout=120, cwd=folder)
         command = [*as_whom, str(bin_ / "postgres"), "-D", str(data), "-k", str(folder), "-h", "127.0.0.1", "-p", str(port)]
         with (folder / "log").open("w") as log:
             server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
