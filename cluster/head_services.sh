@@ -37,10 +37,12 @@ if [ -z "$mlflow" ]; then
     --backend-store-uri "sqlite:///$state/mlflow.sqlite" --serve-artifacts --artifacts-destination "$shared/artifacts"
 fi
 
+# Quotas, webhooks and the rest of it (service/settings.py) are yours to add: the file is made once.
+[ -e "$state/service.yaml" ] || printf 'roots: [%s]  # the folders that pipelines may name\n' "$shared" > "$state/service.yaml"
 unit adacrossnet-service --property=Restart=always --property=RestartSec=5 \
   --setenv=RAY_ADDRESS=http://127.0.0.1:8265 --setenv=RAY_AUTH_MODE=token --setenv=RAY_AUTH_TOKEN_PATH="$RAY_AUTH_TOKEN_PATH" \
   --setenv=MLFLOW_TRACKING_URI="$mlflow" --setenv=ADACROSSNET_HOME="$state" \
-  "$HOME/venv/bin/adacrossnet" serve --host 127.0.0.1 --port 8000
+  "$HOME/venv/bin/adacrossnet" serve --host 127.0.0.1 --port 8000 --config "$state/service.yaml"
 
 # SQLite's own copy of a database that is in use: a file copy could catch it in the middle of a write.
 unit adacrossnet-backup --on-calendar=hourly "$HOME/venv/bin/python" -m cluster.backup "$state" "$shared/backup"

@@ -18,13 +18,14 @@ from pathlib import Path
 import pytest
 import requests
 from mlflow import MlflowClient
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
 from cluster.ports import free_ports
 from cluster.server import start, wait_until
 from service.ledger import Ledger
-from service.tables import EMBEDDED, QUEUED, SUCCEEDED, UP
+from service.tables import EMBEDDED, LOCAL, QUEUED, SUCCEEDED, UP
+from tests.service.test_database import FIRST
 
 pytestmark = pytest.mark.soak
 ROOT = Path(__file__).parents[2]
@@ -160,7 +161,7 @@ def test_a_pipeline_is_stored_whole_and_found_again_by_another_connection(ledger
         assert (row.config, row.state) == ({"seed": 3, "nested": {"ä": [1.5, None]}}, QUEUED)
         assert [stage.name for stage in row.stages] == ["prepare", "pretrain"]
         assert [one.id for one in other.recent(5)] == ["p-2", "p-1"]
-        assert other.count(QUEUED) == 2
+        assert [one.id for one in other.waiting()] == ["p-1", "p-2"]
     finally:
         other.close()
 
@@ -245,6 +246,22 @@ def test_replicas_that_open_an_empty_database_at_once_all_open_it(url: str) -> N
                 one.close()
 
 
+def test_tables_of_the_first_version_are_brought_up_to_date_with_what_they_hold(url: str) -> None:
+    old = FIRST.replace(" DOUBLE", " DOUBLE PRECISION").replace("0, 0, NULL, 'up'", "false, false, NULL, 'up'")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(old)
+    engine.dispose()
+    results = at_once(3, lambda _: Ledger(url))
+    ledgers = [one for one in results if isinstance(one, Ledger)]
+    assert len(ledgers) == 3, results
+    row = ledgers[0].get("old-1")
+    assert (row.owner, row.admitted, row.stages[0].attempts[0].job_id) == (LOCAL, True, "old-1-prepare-1")
+    assert [one.id for one in ledgers[0].waiting()] == ["old-2"]
+    for one in ledgers:
+        one.close()
+
+
 def test_a_wrong_password_is_named_without_it(url: str) -> None:
     with pytest.raises(ValueError, match="cannot be opened") as raised:
         Ledger(re.sub(r"(adacrossnet):\w+@", r"\1:wrongsecret@", url))
@@ -281,9 +298,7 @@ def test_mlflow_keeps_its_records_and_its_users_in_postgresql(postgres: Postgres
     finally:
         server.ask_to_stop()
         server.wait_stopped()
-    stored = Ledger(postgres.url("mlflow"))  # any engine will do
-    try:
-        with stored.engine.connect() as connection:
-            assert connection.execute(text("SELECT run_uuid FROM runs")).scalars().all() == [run]
-    finally:
-        stored.close()
+    engine = create_engine(postgres.url("mlflow"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT run_uuid FROM runs")).scalars().all() == [run]
+    engine.dispose()
