@@ -52,7 +52,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     if found < args.count:
         sys.exit(f"error: {found} of {args.count} nodes joined {args.address} within {args.seconds:g} s: the others' output tells why")
-    print(f"{found} nodes at {args.address}", flush=True)
+    print(f"{found} node{'s'[: found != 1]} at {args.address}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -133,9 +134,10 @@ def ledger(url: str) -> Iterator[Ledger]:
     opened.close()
 
 
-def at_once(count: int, work: Callable[[int], object]) -> list[object]:
+def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
     """What each of `count` threads returned or raised, all let go at one moment."""
-    barrier, results = threading.Barrier(count), [None] * count
+    barrier = threading.Barrier(count)
+    results: list[Any] = [None] * count
 
     def one(number: int) -> None:
         barrier.wait()
@@ -186,7 +188,7 @@ def test_an_attempt_that_two_submitters_record_at_once_is_recorded_once(ledger: 
     ledger.add("p-1", "p", {}, ("prepare",), UP, EMBEDDED)
     stage = ledger.get("p-1").stages[0]
     results = at_once(2, lambda _: ledger.start_attempt(stage))
-    assert sorted(type(one) for one in results if one is not None) == [IntegrityError]
+    assert [type(one) for one in results if one is not None] == [IntegrityError]
     assert [one.job_id for one in ledger.get("p-1").stages[0].attempts] == ["p-1-prepare-1"]
 
 
