@@ -26,11 +26,15 @@ def test_a_head_whose_workers_come_when_they_are_asked_for_is_no_cluster_without
     command = next(one for one in config["head_start_ray_commands"] if "ray start" in one)
     version = re.search(r"export (RAY_enable_autoscaler_v2)=(\d);", command)
     assert version is not None
-    types = config["available_node_types"]
-    fake = {  # Ray's own stand-in for a cloud, with the node types of the file
-        "cluster_name": "test", "max_workers": 8, "idle_timeout_minutes": 10, "provider": {"type": "fake_multinode"},
-        "available_node_types": {name: {"max_workers": 0, **one, "node_config": {}} for name, one in types.items()},
-        "head_node_type": config["head_node_type"],
+    head_type = config["head_node_type"]
+    types = {  # those of the file, for Ray's own stand-in for a cloud, which calls the head's by this name
+        ("ray.head.default" if name == head_type else name): {"max_workers": 0, **one, "node_config": {}}
+        for name, one in config["available_node_types"].items()
+    }
+    fake = {
+        **{key: [] if isinstance(value, list) else value for key, value in config.items()}, "available_node_types": types,
+        "provider": {"type": "external", "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"},
+        "head_node_type": "ray.head.default", "file_mounts": {}, "initialization_commands": [], "cluster_synced_files": [],
     }  # fmt: skip
     (tmp_path / "autoscaling.json").write_text(json.dumps(fake))
     gcs, dashboard, client, metrics, agent, agent_grpc, runtime_env = free_ports(7, RAYS_OWN)
