@@ -19,6 +19,7 @@ from service.ray_jobs import RayJobs
 from tests.cluster.tree import CLUSTER, documents
 
 pytestmark = pytest.mark.soak
+FAKE = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 
 
 def test_a_head_whose_workers_come_when_they_are_asked_for_is_no_cluster_without_gpus(tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_a_head_whose_workers_come_when_they_are_asked_for_is_no_cluster_without
     }
     fake = {
         **{key: [] if isinstance(value, list) else value for key, value in config.items()}, "available_node_types": types,
-        "provider": {"type": "external", "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"},
+        "provider": {"type": "external", "module": FAKE, "use_node_id_as_ip": True},
         "head_node_type": "ray.head.default", "file_mounts": {}, "initialization_commands": [], "cluster_synced_files": [],
     }  # fmt: skip
     (tmp_path / "autoscaling.json").write_text(json.dumps(fake))
