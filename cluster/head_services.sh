@@ -7,7 +7,7 @@
 # hour they are copied to the shared folder, and a new head begins with the last copy.
 set -euo pipefail
 . "$(dirname "$0")/node_env.sh"
-mlflow=${1:-} state="$HOME/state" shared=/mnt/adacrossnet
+mlflow=${1:-} state="$ADACROSSNET_HOME" shared=/mnt/adacrossnet
 umask 077
 mkdir -p "$state"
 for name in ledger mlflow users; do

@@ -107,6 +107,11 @@ def test_ray_the_service_and_the_page_share_the_folder_of_checkpoints() -> None:
     assert SERVICES["service"]["environment"]["ADACROSSNET_HOME"] == "/shared/state"
 
 
+def test_the_first_token_is_made_before_the_service_is_waited_for() -> None:
+    commands = typed_in(PAGES / "compose.md")
+    assert commands.index("run --rm -T service adacrossnet token create") < commands.index("up --detach --wait")
+
+
 def test_postgresql_is_healthy_only_once_every_database_that_is_used_is_there() -> None:
     made = set(re.findall(r"CREATE DATABASE (\w+);", COMPOSE["configs"]["databases"]["content"]))
     made.add(SERVICES["postgres"]["environment"]["POSTGRES_DB"])

@@ -225,6 +225,19 @@ def test_the_service_is_probed_where_it_answers_and_has_a_second_that_takes_over
     assert {"ADACROSSNET_HOME", "ADACROSSNET_LEDGER_FILE", "RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI"} <= names
 
 
+def test_the_service_waits_for_the_first_token_which_the_page_makes_from_within_over_the_same_ledger() -> None:
+    pod = pod_templates()["adacrossnet"]["spec"]
+    (wait,) = pod["initContainers"]
+    (container,) = pod["containers"]
+    assert "adacrossnet token list" in wait["command"][-1]
+    assert wait["image"] == container["image"]
+    assert all(one in container["env"] for one in wait["env"])
+    assert all(one in container["volumeMounts"] for one in wait["volumeMounts"])
+    commands = typed_in(PAGES / "kubernetes.md")
+    first = f"kubectl exec deployment/adacrossnet --container {wait['name']} -- adacrossnet token create"
+    assert commands.index(first) < commands.index("kubectl wait --for=condition=Available deployment/adacrossnet")
+
+
 def test_mounts_have_volumes_and_secrets_are_read_where_the_environment_says() -> None:
     for name, pod in pod_templates().items():
         volumes = {one["name"]: one for one in pod["spec"].get("volumes", [])}

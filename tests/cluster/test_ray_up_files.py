@@ -80,6 +80,14 @@ def test_every_node_starts_ray_with_the_token_read_from_a_file(config: dict[str,
                 assert command.startswith(". ~/adacrossnet/cluster/node_env.sh;")
 
 
+def test_tokens_are_made_in_the_ledger_that_the_service_reads() -> None:
+    assert 'export ADACROSSNET_HOME="$HOME/state"' in (CLUSTER / "node_env.sh").read_text()
+    services = (CLUSTER / "head_services.sh").read_text()
+    assert 'state="$ADACROSSNET_HOME"' in services
+    assert '--setenv=ADACROSSNET_HOME="$state"' in services
+    assert "adacrossnet token create $USER" in typed_in(PAGES / "ray-up.md")
+
+
 def test_nothing_secret_stands_in_the_file(cloud: str) -> None:
     text = (CLUSTER / CLOUDS[cloud]).read_text()
     assert not re.search(r"RAY_AUTH_TOKEN\b|[0-9a-f]{32,}|password\s*[:=]|AKIA|secret_access_key", text)
