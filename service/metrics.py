@@ -65,8 +65,9 @@ class _Ledger(Collector):
         return found
 
     def _failures(self) -> Metric:
-        query = select(func.coalesce(Attempt.cause, OTHER), Attempt.state == RETRIED, func.count())
-        query = query.where(Attempt.state.in_((FAILED, RETRIED))).group_by(func.coalesce(Attempt.cause, OTHER), Attempt.state == RETRIED)
+        # Grouped by name: PostgreSQL does not see that two expressions with parameters of their own are the same.
+        query = select(func.coalesce(Attempt.cause, OTHER).label("reason"), (Attempt.state == RETRIED).label("retried"), func.count())
+        query = query.where(Attempt.state.in_((FAILED, RETRIED))).group_by("reason", "retried")
         found = CounterMetricFamily("adacrossnet_failures", "Jobs that failed, by reason, and whether another attempt was made",
                                     labels=["reason", "retried"])  # fmt: skip
         with self._ledger.database.read() as session:

@@ -304,3 +304,52 @@ def test_mlflow_keeps_its_records_and_its_users_in_postgresql(postgres: Postgres
     with engine.connect() as connection:
         assert connection.execute(text("SELECT run_uuid FROM runs")).scalars().all() == [run]
     engine.dispose()
+
+
+def test_of_two_services_over_postgresql_one_leads_and_when_it_dies_the_other_does(postgres: Postgres, url: str, tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("ADACROSSNET_", "RAY_", "MLFLOW_"))}
+    environment |= {
+        "ADACROSSNET_LEDGER": url, "ADACROSSNET_HOME": str(tmp_path / "state"),
+        "RAY_ADDRESS": "http://127.0.0.1:9", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # nobody is there, and nothing is queued
+    }  # fmt: skip
+    program = [sys.executable, "-m", "service.cli"]
+    create = [*program, "token", "create", "anna", "--role", "admin"]
+    made = subprocess.run(create, env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert made.returncode == 0, made.stderr
+    ports = free_ports(2)
+    running = []
+    try:
+        for port in ports:
+            command = [*program, "serve", "--host", "0.0.0.0", "--port", str(port)]
+            with (tmp_path / f"log-{port}").open("w") as log:
+                running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT))
+        first = _leader(ports, 60)
+        running[first].kill()
+        assert _leader([ports[1 - first]], 90) == 0
+        answer = requests.get(
+            f"http://127.0.0.1:{ports[1 - first]}/metrics", headers={"Authorization": f"Bearer {made.stdout.strip()}"}, timeout=10
+        )
+        assert answer.status_code == 200, answer.text
+        assert "adacrossnet_leader 1.0" in answer.text
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+
+
+def _leader(ports: list[int], seconds: float) -> int:
+    """Which of the services says that it leads, once all answer and exactly one does."""
+    until = time.monotonic() + seconds
+    said: list[Any] = []
+    while time.monotonic() < until:
+        try:
+            said = [requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).json() for port in ports]
+        except requests.RequestException as error:
+            said = [error]
+        else:
+            leading = [number for number, one in enumerate(said) if one["leader"]]
+            assert len(leading) <= 1, said
+            if leading:
+                return leading[0]
+        time.sleep(0.5)
+    raise AssertionError(f"nobody leads: {said}")
