@@ -5,17 +5,25 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from jobs.config import ConfigError, check
 from jobs.config import Pipeline as Config
 from service.endpoints import Endpoint
 from service.ledger import Ledger, Waiting
-from service.preflight import Unfit, check_fits
+from service.preflight import Unfit, check_fits, grows
 from service.ray_jobs import ClusterAway, RayJobs
 from service.settings import Settings
 from service.tables import ENDED, Pipeline
 
 _LOOK_S = 10.0  # between two looks at what a cluster has
+
+
+class Size(NamedTuple):
+    """What a cluster has now."""
+
+    nodes: list[dict[str, float]]
+    autoscales: bool
 
 
 @dataclass
@@ -27,7 +35,7 @@ class Admission:
     where: Callable[[str, str], Endpoint | None]
     jobs: Callable[[Endpoint], RayJobs]
     _asks: dict[str, Config | str] = field(default_factory=dict)  # by waiting pipeline: its config, or why it is none
-    _has: dict[Endpoint, tuple[float, list[dict[str, float]] | str | None]] = field(default_factory=dict)
+    _has: dict[Endpoint, tuple[float, Size | str]] = field(default_factory=dict)
 
     def admit(self, active: Sequence[Pipeline]) -> list[Pipeline]:
         """Those whose turn has come; the others' rows say what they wait for. `active`: what runs now."""
@@ -66,10 +74,13 @@ class Admission:
         if isinstance(has, str):
             return f"waits: {has}"
         asks = self._config(one.id)
-        if has is None or isinstance(asks, str):  # a config that is none any more fails when its first stage starts, and says why
+        if isinstance(asks, str):  # a config that is none any more fails when its first stage starts, and says why
+            return None
+        nodes, autoscales = has
+        if grows(asks, autoscales):
             return None
         try:
-            check_fits(asks, has, f"the cluster at {endpoint.ray}")
+            check_fits(asks, nodes, f"the cluster at {endpoint.ray}")
         except Unfit as unfit:
             return f"waits for room: {unfit}"
         return None
@@ -82,13 +93,13 @@ class Admission:
                 self._asks[pipeline] = str(error)
         return self._asks[pipeline]
 
-    def _nodes(self, endpoint: Endpoint) -> list[dict[str, float]] | str | None:
-        """What each node has; none where an autoscaler adds nodes; why a cluster that does not answer is away."""
-        when, has = self._has.get(endpoint, (0.0, None))
+    def _nodes(self, endpoint: Endpoint) -> Size | str:
+        """What each node has and whether more come; why a cluster that does not answer is away."""
+        when, has = self._has.get(endpoint, (0.0, ""))
         if time.monotonic() - when > _LOOK_S or when == 0.0:
             jobs = self.jobs(endpoint)
             try:
-                has = None if jobs.autoscales() else jobs.nodes()
+                has = Size(jobs.nodes(), jobs.autoscales())
             except ClusterAway as error:
                 has = str(error)
             self._has[endpoint] = (time.monotonic(), has)

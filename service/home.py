@@ -19,8 +19,19 @@ class Home:
 
     @property
     def ledger_url(self) -> str:
-        """SQLAlchemy's URL of the ledger; ADACROSSNET_LEDGER overrides it."""
-        return os.environ.get("ADACROSSNET_LEDGER") or f"sqlite:///{self.path / 'ledger.sqlite'}"
+        """SQLAlchemy's URL of the ledger: ADACROSSNET_LEDGER, or what stands in the file that ADACROSSNET_LEDGER_FILE names.
+
+        ValueError when that file cannot be read.
+        """
+        if url := os.environ.get("ADACROSSNET_LEDGER"):
+            return url
+        path = os.environ.get("ADACROSSNET_LEDGER_FILE")  # a URL with a password belongs into no environment
+        if not path:
+            return f"sqlite:///{self.path / 'ledger.sqlite'}"
+        try:
+            return Path(path).expanduser().read_text().strip()
+        except OSError as error:
+            raise ValueError(f"ADACROSSNET_LEDGER_FILE names {path}, which cannot be read ({error.strerror})") from None
 
     @property
     def shared_ledger(self) -> bool:

@@ -110,10 +110,15 @@ def check_cluster(config: Config, endpoint: Endpoint, tree: Path, local: bool) -
     """
     jobs = RayJobs(endpoint.ray, endpoint.token)
     nodes = jobs.nodes()
-    if not jobs.autoscales():
+    if not grows(config, jobs.autoscales()):
         check_fits(config, nodes, f"the cluster at {endpoint.ray}")
     if not local and (tree / "jobs" / "preflight.py").exists():
         _check_reach(config, jobs, tree)
+
+
+def grows(config: Config, seen: bool) -> bool:
+    """Whether the cluster's present size is no limit; `seen`: what the job server tells of it."""
+    return seen if config.cluster.autoscales is None else config.cluster.autoscales
 
 
 def _needed(config: Config, where: str = "") -> dict[str, str]:

@@ -173,6 +173,7 @@ class Cluster(Strict):
     cpus_per_worker: Positive = 1.0  # cores a worker
     gpus_per_worker: NonNegative = 0.0  # GPUs a worker; more than 0: NCCL, else gloo
     threads_per_worker: Count = 1  # torch threads a worker
+    autoscales: bool | None = None  # nodes come when they are asked for; none: as the job server tells (Ray's second autoscaler does not)
     validator_gpus: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of a GPU for the validation beside training; 0: on the CPU
     collective_timeout_s: Positive = 1800.0  # seconds until a stuck NCCL or gloo collective fails
     max_failures: Annotated[int, Field(ge=0)] = 3  # lost workers survived before the run fails
