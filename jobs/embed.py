@@ -1,7 +1,7 @@
 """Features of shapes from a registered encoder: `python -m jobs.embed MODEL SOURCE OUT.parquet [--points N]`.
 
-MODEL is anything `mlflow.pyfunc.load_model` takes (`models:/adacrossnet-dgcnn@candidate`, a folder). SOURCE is a prepared dataset, or a
-folder of clouds (.npy [n, 3], .xyz and .txt of x y z lines, .ply) and meshes (.off, .obj, .ply, .stl, .glb) at any depth.
+MODEL is anything `mlflow.pyfunc.load_model` takes (`models:/adacrossnet-dgcnn@candidate`, a folder). SOURCE is a prepared dataset (also at s3://
+or gs://), or a folder of clouds (.npy [n, 3], .xyz and .txt of x y z lines, .ply) and meshes (.off, .obj, .ply, .stl, .glb) at any depth.
 OUT.parquet holds a row a shape: `id` (its file's path inside SOURCE), `category` and `split` (prepared datasets), `feature` float32 [D];
 and in its schema's metadata which model it was (a version also where an alias was given, and its LoggedModel's id), on how many points a
 cloud, and of which source (a prepared dataset's digest).
@@ -24,6 +24,7 @@ from mlflow import MlflowClient
 from mlflow.models import get_model_info
 
 from jobs.config.evaluations import Evaluate
+from jobs.config.places import Place, Uri, place_of
 from jobs.data.format import MANIFEST
 from jobs.data.loading import evaluation_clouds
 from jobs.data.loose import CLOUDS, loose_clouds
@@ -39,24 +40,24 @@ Row = tuple[str, str | None, str | None, np.ndarray]  # id, category, split, clo
 def main() -> None:
     cli = argparse.ArgumentParser(prog="python -m jobs.embed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("model")
-    cli.add_argument("source", type=Path)
+    cli.add_argument("source")
     cli.add_argument("out", type=Path)
     cli.add_argument("--points", type=int, help="points a cloud that the encoder sees (default: those it was judged on, else 1024)")
     cli.add_argument("--up", choices=("y", "z"), default="y", help="up axis of the files in a folder (default y)")
     args = cli.parse_args()
     try:
-        embed(args.model, args.source, args.out, args.points, args.up)
+        embed(args.model, place_of(args.source), args.out, args.points, args.up)
     except ValueError as error:
         sys.exit(f"embed: error: {error}")
 
 
-def embed(model: str, source: Path, out: Path, points: int | None = None, up: str = "y") -> int:
+def embed(model: str, source: Place, out: Path, points: int | None = None, up: str = "y") -> int:
     """Writes `out` and returns its number of rows. `points` None: those the version was judged on.
 
     ValueError when SOURCE is missing or holds nothing that can be embedded, the model cannot be loaded or needs more points, or OUT
     cannot be written. A file that is broken is skipped with its reason.
     """
-    if not source.is_dir():
+    if isinstance(source, Path) and not source.is_dir():
         raise ValueError(f"{source} is no folder: name a prepared dataset, or a folder of clouds and meshes")
     if out.suffix != ".parquet":
         raise ValueError(f"{out}: the output must end in .parquet")
@@ -106,10 +107,10 @@ def _claimed(out: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _embedded(encoder: Any, source: Path, points: int, up: str) -> tuple[pa.Table, dict[str, str]]:
+def _embedded(encoder: Any, source: Place, points: int, up: str) -> tuple[pa.Table, dict[str, str]]:
     """The rows that OUT holds, and what was embedded: points a cloud, a prepared dataset's digest."""
     described = {}
-    if (source / MANIFEST).is_file():
+    if isinstance(source, Uri) or (source / MANIFEST).is_file():
         dataset = PreparedDataset(source, None)
         stored = int(dataset.manifest["points"])
         if points > stored:

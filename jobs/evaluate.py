@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from mlflow import MlflowClient
 
 from jobs.config import names
 from jobs.config.evaluations import Evaluate
+from jobs.config.places import Place
 from jobs.data.loading import check_evaluable, evaluable_splits
 from jobs.data.prepared import PreparedDataset, check_shards
 from jobs.evaluation import pictures
@@ -56,7 +56,7 @@ def evaluate_stage(stage: Stage) -> None:
     stage.leave({"scores": found, "protocol": read_with, "model_id": model_id, "per_class": table})
 
 
-def probed(folder: Path, points: int) -> tuple[dict[str, Any], dict[str, PreparedDataset]]:
+def probed(folder: Place, points: int) -> tuple[dict[str, Any], dict[str, PreparedDataset]]:
     """Manifest and splits of a prepared dataset that an SVM can be judged on; ValueError when it cannot, before any work."""
     check_shards(folder)
     check_evaluable(folder, points)

@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -19,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from jobs import fewshot, supervised
 from jobs.config import check_evaluation, names, parse_value
 from jobs.config.evaluations import SUPERVISED, Evaluate
+from jobs.config.places import Place, place_of
 from jobs.config.sections import Tracking
 from jobs.data.format import read_manifest
 from jobs.judged import Judged, find_judged
@@ -39,7 +39,7 @@ def main() -> None:
         prog="python -m jobs.evaluate_model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cli.add_argument("model")
-    cli.add_argument("data", type=Path, help="a prepared dataset with the labels that the task needs")
+    cli.add_argument("data", help="a prepared dataset with the labels that the task needs")
     cli.add_argument("--task", choices=(SVM, *JUDGES), default=SVM)
     cli.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the task, any number of times")
     cli.add_argument("--points", type=int, help="points a cloud that the encoder sees (default: those it was judged on, else 1024)")
@@ -59,9 +59,10 @@ def main() -> None:
             raise ValueError(f"--seed is of the random weights beside; {args.task} has one seed for all its draws: --set seed={args.seed}")
         client = MlflowClient()
         judged = find_judged(client, args.model, backbone=args.backbone, variant=args.variant, k=args.k)
-        stored = int(read_manifest(args.data)["points"])
+        data = place_of(args.data)
+        stored = int(read_manifest(data)["points"])
         points = args.points or (stored if args.task == "scenes" else judged.points)
-        facts = evaluate_model(client, judged, args.data, args.task, settings, points, args.seed, say)
+        facts = evaluate_model(client, judged, data, args.task, settings, points, args.seed, say)
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"evaluate: error: {error}")
     if args.json:
@@ -86,7 +87,7 @@ def _settings(task: str, pairs: list[str]) -> Any:
 
 
 def evaluate_model(
-    client: MlflowClient, judged: Judged, data: Path, task: str, settings: Any, points: int, seed: int, say: Say
+    client: MlflowClient, judged: Judged, data: Place, task: str, settings: Any, points: int, seed: int, say: Say
 ) -> dict[str, Any]:
     """Scores, protocol and run id. ValueError when the dataset cannot be judged on."""
     manifest = read_manifest(data)
@@ -116,7 +117,7 @@ def evaluate_model(
 def _other(
     client: MlflowClient,
     judged: Judged,
-    data: Path,
+    data: Place,
     task: str,
     settings: Any,
     points: int,

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from jobs.config.evaluations import Evaluate, Fewshot
+from jobs.config.places import Place
 from jobs.data.loading import check_stored, evaluable_splits
 from jobs.data.prepared import check_shards
 from jobs.evaluation.features import sides
@@ -23,7 +23,7 @@ def main() -> None:
     run_stage("fewshot", lambda stage: evaluation_stage(stage, judge))
 
 
-def judge(judged: Judged, folder: Path, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
+def judge(judged: Judged, folder: Place, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
     """Accuracies on the episodes; `seed` is that of the random weights beside. ValueError when the dataset cannot be judged on."""
     assert isinstance(settings, Fewshot)
     check_shards(folder)

@@ -9,27 +9,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.config.places import Place, Uri, place_of
+from jobs.data import stores
 from jobs.data.format import MANIFEST, read_manifest
 
 COLUMNS = ("folder", "name", "kind", "variant", "train", "val", "test", "points", "views", "parts", "rejects", "size", "digest")
 RIGHT = frozenset({"train", "val", "test", "points", "views", "parts", "rejects", "size"})
 
 
-def prepared_in(folders: Sequence[Path]) -> list[dict[str, Any]]:
+def prepared_in(folders: Sequence[Place]) -> list[dict[str, Any]]:
     """What stands in each of `folders`, or in the folders right below it: facts of a prepared dataset, or why it cannot be read."""
-    places = [place for folder in folders for place in ([folder] if (folder / MANIFEST).is_file() else _below(folder))]
-    return [_facts(place) for place in dict.fromkeys(places)]
+    found: dict[Place, dict[str, Any]] = {}
+    for folder in folders:
+        try:
+            places = [folder] if stores.is_file(folder / MANIFEST) else _below(folder)
+        except ValueError as error:  # a store that does not answer hides no other
+            found[folder] = {"folder": str(folder), "error": str(error)}
+            continue
+        found |= {one: _facts(one) for one in places if one not in found}
+    return list(found.values())
 
 
-def _below(folder: Path) -> list[Path]:
+def _below(folder: Place) -> list[Place]:
+    if isinstance(folder, Uri):
+        return [folder / name for name in stores.folders(folder) if stores.is_file(folder / name / MANIFEST)]
     return sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def _facts(folder: Place) -> dict[str, Any]:
     try:
         manifest = read_manifest(folder)
         counts = {split: manifest["splits"].get(split, {}).get("count", 0) for split in ("train", "val", "test")}
-        size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        size = sum(stores.sizes(folder).values())
     except (ValueError, OSError) as error:
         return {"folder": str(folder), "error": str(error)}
     kept = ("name", "kind", "variant", "points", "channels", "views", "rejects", "digest")
@@ -61,13 +72,17 @@ def _size(count: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of prepared datasets, or such datasets")
+    parser.add_argument("folders", nargs="+", help="folders of prepared datasets, or such datasets")
     parser.add_argument("--json", action="store_true", help="a JSON list instead of lines")
     arguments = parser.parse_args()
-    missing = [str(folder) for folder in arguments.folders if not folder.is_dir()]
+    try:
+        folders = [place_of(folder) for folder in arguments.folders]
+    except ValueError as error:
+        sys.exit(f"data list: error: {error}")
+    missing = [str(folder) for folder in folders if isinstance(folder, Path) and not folder.is_dir()]
     if missing:
         sys.exit(f"data list: error: there is no folder {', '.join(missing)}")
-    found = prepared_in(arguments.folders)
+    found = prepared_in(folders)
     if arguments.json:
         print(json.dumps(found))
     else:

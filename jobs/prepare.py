@@ -20,9 +20,11 @@ import ray
 
 from jobs.config import Data, check_data, digest_of, names
 from jobs.config.datasets import Prepared
+from jobs.config.places import Place, Uri
+from jobs.data import stores
 from jobs.data.building import WORK, Built, build_shard, settings_of
 from jobs.data.finishing import finish, renamed
-from jobs.data.format import INDEX, MANIFEST, REJECTS, checksum_faults, read_manifest, shard_name
+from jobs.data.format import INDEX, MANIFEST, REJECTS, checksum_faults, presence_faults, read_manifest, shard_name
 from jobs.data.items import Item
 from jobs.data.locking import held
 from jobs.data.prepared import check_shards
@@ -81,7 +83,7 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
     folder = data.target
     if folder is None:
         raise ValueError("data.target is not set: name the folder that the prepared dataset goes to")
-    if os.path.lexists(folder) and not folder.is_dir():
+    if isinstance(folder, Path) and os.path.lexists(folder) and not folder.is_dir():
         raise ValueError(f"{folder} is a file, not a folder: choose another target")
     if isinstance(data, Prepared):
         check_shards(folder)
@@ -89,11 +91,11 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
     items = SOURCES[data.kind].list_items(data)
     categories = sorted({item.category for item in items})
     _compare_counts(items, SOURCES[data.kind].counts(data), say)
-    if folder.is_dir() and not (folder / MANIFEST).exists():
+    if (isinstance(folder, Uri) or folder.is_dir()) and not stores.is_file(folder / MANIFEST):
         _refuse_foreign(folder)  # before the lock beside it is made: a mistyped target is left as it was
     listing = digest_of([[item.id, item.category, item.split, item.fingerprint] for item in items])
     with held(folder, say):
-        if (folder / MANIFEST).is_file() and _reusable(folder, data, listing, items, say):
+        if stores.is_file(folder / MANIFEST) and _reusable(folder, data, listing, items, say):
             return _summed_up(folder, renamed(folder, data.name), say)
         whole_rooms = SOURCES[data.kind].channels > 3 and items[0].row is None
         together = max(1, data.shard_rows // BLOCKS_A_ROOM) if whole_rooms else data.shard_rows
@@ -116,7 +118,7 @@ def _compare_counts(items: Sequence[Item], expected: dict[str, int], say: Callab
         say(f"the source holds {counts[0]} shapes; the dataset is distributed with {counts[1]}")
 
 
-def _reusable(folder: Path, data: Any, listing: str, items: Sequence[Item], say: Callable[[str], None]) -> bool:
+def _reusable(folder: Place, data: Any, listing: str, items: Sequence[Item], say: Callable[[str], None]) -> bool:
     """Whether the finished dataset in `folder` is what is asked for; a damaged one is built again, another one is never overwritten."""
     manifest, settings = read_manifest(folder), settings_of(data)
     # A setting that came later stood at its default when older manifests were written; the version was 1.
@@ -127,44 +129,45 @@ def _reusable(folder: Path, data: Any, listing: str, items: Sequence[Item], say:
         changed = sorted(key for key in settings.keys() | made.keys() if settings.get(key) != made.get(key))
         what = f"other settings ({', '.join(changed)})" if changed else "another source, or its files have changed since"
         raise ValueError(f"{folder} already holds a dataset prepared from {what}: choose another target, or remove that folder")
-    faults = checksum_faults(folder, manifest)
+    faults = presence_faults(folder, manifest) if isinstance(folder, Uri) else checksum_faults(folder, manifest)
     if not faults:
-        say(f"{folder} is prepared already, checksums agree")
+        say(f"{folder} is prepared already, {'all files are there' if isinstance(folder, Uri) else 'checksums agree'}")
         return True
     _refuse_foreign(folder)
     say(f"{folder} is damaged ({'; '.join(faults)}): preparing it again")
-    (folder / MANIFEST).unlink()
+    stores.remove(folder / MANIFEST)
     return False
 
 
-def _make_room(folder: Path, shards: int) -> None:
+def _make_room(folder: Place, shards: int) -> None:
     """An empty target, or one that a broken-off run left; ValueError when it holds anything else."""
-    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
     _refuse_foreign(folder)
-    (folder / WORK).mkdir(exist_ok=True)
+    if isinstance(folder, Path):
+        (folder / WORK).mkdir(exist_ok=True)
     expected = {shard_name(number) for number in range(shards)}
-    for path in folder.iterdir():
-        if path.is_file() and path.name not in expected:
-            path.unlink()
+    for name in stores.sizes(folder).keys() - expected:
+        stores.remove(folder / name)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    foreign = sorted(path.name for path in folder.iterdir() if not OURS.fullmatch(path.name))
+def _refuse_foreign(folder: Place) -> None:
+    foreign = sorted(name for name in (*stores.sizes(folder), *stores.folders(folder)) if not OURS.fullmatch(name))
     if foreign:
         raise ValueError(f"{folder} holds other files ({', '.join(foreign[:3])}): choose an empty folder as target")
 
 
-def _in_process(folder: Path, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
+def _in_process(folder: Place, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
     for number, items in enumerate(parts):
         yield build_shard(folder, number, items, data, categories, progress.within_shard())
 
 
 @ray.remote(num_cpus=1)
-def _task(folder: Path, number: int, items: list[Item], data: Any, categories: list[str]) -> Built:
+def _task(folder: Place, number: int, items: list[Item], data: Any, categories: list[str]) -> Built:
     return build_shard(folder, number, items, data, categories, lambda count: None)
 
 
-def _in_tasks(folder: Path, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
+def _in_tasks(folder: Place, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
     waiting = {_task.remote(folder, number, items, data, categories): len(items) for number, items in enumerate(parts)}
     while waiting:
         (ready,), _ = ray.wait(list(waiting), num_returns=1)
@@ -194,7 +197,7 @@ class _Progress:
             self.say(f"{self.done}/{self.total} shapes, {rate:.0f} shapes/s, {(self.total - self.done) / rate:.0f} s left")
 
 
-def _summed_up(folder: Path, manifest: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+def _summed_up(folder: Place, manifest: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())
     what, each = ("categories", "shape") if manifest["channels"] == 3 else ("areas", "block")
     say(f"{folder}: {counts}; {len(manifest['categories'])} {what}, {manifest['points']} points, {manifest['views']} views a {each}")

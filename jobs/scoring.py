@@ -9,6 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from jobs.config import names
+from jobs.config.places import Place
 from jobs.data.format import read_manifest
 from jobs.evaluation.outcome import Outcome
 from jobs.judged import Judged, find_judged
@@ -16,7 +17,7 @@ from jobs.suite import judged_by
 from jobs.tracking import Stage, log_once
 
 # (encoder, prepared dataset, settings of the task, points a cloud, seed of the random weights beside, progress) -> outcome
-Judge = Callable[[Judged, Path, Any, int, int, Callable[[str], None]], Outcome]
+Judge = Callable[[Judged, Place, Any, int, int, Callable[[str], None]], Outcome]
 
 
 def evaluation_stage(stage: Stage, judge: Judge) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from jobs.config.places import Place, place_of
 from jobs.data.images import decode
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation.viewer import Shown, write_page
@@ -28,7 +29,7 @@ CELL = 1.5  # inches a picture
 LONGEST_NAME = 16  # characters of an id that fit above a cloud
 
 
-def contact_sheet(folder: Path, out: Path, shapes: int) -> None:
+def contact_sheet(folder: Place, out: Path, shapes: int) -> None:
     """Writes `out` (PNG) with `shapes` shapes, the classes in turn. ValueError when the folder is no prepared dataset."""
     dataset = PreparedDataset(folder, None)
     chosen = _spread(dataset.labels, shapes)
@@ -55,7 +56,7 @@ def contact_sheet(folder: Path, out: Path, shapes: int) -> None:
     plt.close(figure)
 
 
-def page(folder: Path, out: Path, shapes: int) -> None:
+def page(folder: Place, out: Path, shapes: int) -> None:
     """Writes `out` (HTML) with `shapes` clouds to choose from, coloured by part where there are parts, else alike."""
     dataset = PreparedDataset(folder, None)
     shown = []
@@ -93,7 +94,7 @@ def _cloud(axes: Axes, points: NDArray[np.float32], parts: NDArray[np.int16] | N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="a prepared dataset")
+    parser.add_argument("folder", help="a prepared dataset")
     parser.add_argument("out", type=Path, help="what to write: a PNG, or with .html a page")
     parser.add_argument("--shapes", type=int, default=12, help="how many shapes to show")
     arguments = parser.parse_args()
@@ -103,7 +104,7 @@ def main() -> None:
         if arguments.out.is_dir() or not arguments.out.parent.is_dir():
             raise ValueError(f"{arguments.out} is {'a folder' if arguments.out.is_dir() else 'in no folder'}: name a PNG or HTML file")
         draw = page if arguments.out.suffix == ".html" else contact_sheet
-        draw(arguments.folder, arguments.out, arguments.shapes)
+        draw(place_of(arguments.folder), arguments.out, arguments.shapes)
     except (ValueError, OSError) as error:
         sys.exit(f"show: error: {error}")
     print(f"show: {arguments.out}")

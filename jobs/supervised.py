@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from jobs.config import Pipeline, check_evaluation
 from jobs.config.evaluations import Tuning
 from jobs.config.pipeline import check_encoder
+from jobs.config.places import Place, place_of
 from jobs.config.sections import Backbone
 from jobs.data.format import read_manifest
 from jobs.data.loading import check_enough, check_stored
@@ -55,7 +56,7 @@ SHOWN, SHOWN_ROOMS = 6, 2  # in the pictures: the worst, the best, and some betw
 def supervised_stage(stage: Stage) -> None:
     """A stage of a pipeline: what it registered, trained on with Ray Train."""
 
-    def judge(judged: Judged, folder: Path, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
+    def judge(judged: Judged, folder: Place, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
         checked(judged, folder, settings, points, stage.config.cluster.workers)
         ray.init(log_to_driver=True)
         place = stage.config.cluster.storage / "evaluations" / stage.pipeline / stage.name
@@ -81,7 +82,7 @@ def supervised_stage(stage: Stage) -> None:
     evaluation_stage(stage, judge)
 
 
-def judge_here(judged: Judged, folder: Path, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
+def judge_here(judged: Judged, folder: Place, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
     """The same in this process, one training after another."""
     task = checked(judged, folder, settings, points)
     found: dict[Training, Trained] = {}
@@ -105,7 +106,7 @@ def judge_here(judged: Judged, folder: Path, settings: Any, points: int, seed: i
     return outcome_of(settings, found, folder, task.selects)
 
 
-def checked(judged: Judged, folder: Path, settings: Any, points: int, ranks: int = 1) -> Task:
+def checked(judged: Judged, folder: Place, settings: Any, points: int, ranks: int = 1) -> Task:
     """The task. ValueError, before anything is trained, when the dataset or the encoder cannot serve."""
     check_shards(folder)
     manifest = check_enough(folder, points, "points") if settings.task == "scenes" else check_stored(folder, points, "points")
@@ -117,7 +118,7 @@ def checked(judged: Judged, folder: Path, settings: Any, points: int, ranks: int
     return task
 
 
-def check_splits(splits: dict[str, PreparedDataset], folder: Path, settings: Any, training: Training, ranks: int) -> None:
+def check_splits(splits: dict[str, PreparedDataset], folder: Place, settings: Any, training: Training, ranks: int) -> None:
     """ValueError when a training has nothing to learn from or is judged on what it never saw."""
     items, label, labels = ("blocks", "class", _classes) if settings.task == "scenes" else ("shapes", "category", _categories)
     held = f" where Area_{training.area} is held out" if training.area else ""
@@ -205,7 +206,7 @@ def _rank(shared: dict[str, Any]) -> None:
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     torch.set_num_threads(config.cluster.threads_per_worker)
     keep_freed_memory()
-    training, folder = Training(*shared["training"]), Path(shared["data"])
+    training, folder = Training(*shared["training"]), place_of(shared["data"])
     place = Path(shared["place"]) / training.name
     task, splits = task_of(settings, read_manifest(folder)), splits_of(folder, settings, training.area)
     backbone = Backbone.model_validate_json(shared["backbone"])

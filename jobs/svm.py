@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from jobs.config import names
 from jobs.config.evaluations import Evaluate
+from jobs.config.places import Place
 from jobs.data.format import read_manifest
 from jobs.evaluate import compare, items, log_scores, per_class, probed, protocol
 from jobs.evaluation import pictures
@@ -44,7 +45,7 @@ def svm_stage(stage: Stage) -> None:
 def judge_svm(
     client: MlflowClient,
     judged: Judged,
-    data: Path,
+    data: Place,
     settings: Evaluate,
     seed: int,
     say: Callable[[str], None],

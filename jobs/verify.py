@@ -6,24 +6,51 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from jobs.data.format import REJECTS, checksum_faults, read_manifest
+from jobs.config.places import Place, Uri, place_of
+from jobs.data import stores
+from jobs.data.format import CHANGED, REJECTS, checksum_faults, digest_faults, read_manifest, table_over
 from jobs.data.images import decode
 from jobs.data.prepared import PreparedDataset
 
 MOST_FAULTS = 50  # shown; the rest is counted
 
 
-def verify(folder: Path) -> list[str]:
+class Streamed:
+    """Files of a dataset at a URI that are read once and kept nowhere."""
+
+    lazy = True
+
+    def __init__(self, folder: Uri) -> None:
+        self.folder = folder
+
+    def table(self, file: str, digest: str) -> pa.Table:
+        try:
+            data = stores.read(self.folder / file)
+        except FileNotFoundError:
+            raise Damaged(f"{file}: missing") from None
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Damaged(f"{file}: {CHANGED}")
+        return table_over(pa.py_buffer(data), self.folder / file)
+
+
+class Damaged(ValueError):
+    """A file that is not what the manifest says."""
+
+
+def verify(folder: Place) -> list[str]:
     """Every fault of a prepared dataset in words; none: it is whole. ValueError when the folder holds no prepared dataset at all."""
     manifest = read_manifest(folder)
+    if isinstance(folder, Uri):
+        return _verify_there(folder, manifest)
     faults = checksum_faults(folder, manifest)
     if faults:  # a damaged Arrow file cannot be read safely: its shapes are not looked at
         return faults
@@ -31,7 +58,28 @@ def verify(folder: Path) -> list[str]:
     return _count_faults(folder, dataset) + [fault for row in range(len(dataset)) for fault in _shape_faults(dataset, row)]
 
 
-def _count_faults(folder: Path, dataset: PreparedDataset) -> list[str]:
+def _verify_there(folder: Uri, manifest: dict[str, Any]) -> list[str]:
+    """The same of one at a URI: each file comes here once, a shard at a time."""
+    faults = digest_faults(manifest)
+    try:
+        dataset = PreparedDataset(folder, None, files=Streamed(folder))
+    except Damaged as error:
+        return [*faults, str(error)]
+    by_shard: list[list[int]] = [[] for _ in manifest["shards"]]
+    for row in range(len(dataset)):
+        by_shard[dataset.shard_of(row)].append(row)
+    found: list[str] = []
+    for number, rows in enumerate(by_shard):
+        try:
+            dataset.open(number)  # also one without a usable shape
+            found += [fault for row in rows for fault in _shape_faults(dataset, row)]
+        except Damaged as error:
+            faults.append(str(error))
+        dataset.release()
+    return faults or _count_faults(folder, dataset) + found
+
+
+def _count_faults(folder: Place, dataset: PreparedDataset) -> list[str]:
     """What the manifest says of the numbers, held against the index and the rejects."""
     manifest, faults = dataset.manifest, []
     found = Counter(zip(dataset.splits, (dataset.categories[label] for label in dataset.labels), strict=True))
@@ -41,8 +89,10 @@ def _count_faults(folder: Path, dataset: PreparedDataset) -> list[str]:
                 faults.append(f"index.arrow: {found[split, category]} shapes of {category} in {split}, the manifest says {count}")
     if len(set(dataset.ids)) != len(dataset):
         faults.append("index.arrow: an id stands twice")
-    path = folder / REJECTS
-    lines = len(path.read_text().splitlines()) if path.is_file() else None
+    try:
+        lines = len(stores.read(folder / REJECTS).decode().splitlines())
+    except FileNotFoundError:
+        lines = None
     if lines != manifest["rejects"]:
         faults.append(f"{REJECTS}: {'missing' if lines is None else f'{lines} lines'}, the manifest says {manifest['rejects']} rejects")
     return faults
@@ -66,25 +116,26 @@ def _shape_faults(dataset: PreparedDataset, row: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="a prepared dataset")
+    parser.add_argument("folder", help="a prepared dataset")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     arguments = parser.parse_args()
     try:
-        faults = verify(arguments.folder)
-        manifest = read_manifest(arguments.folder)
+        folder = place_of(arguments.folder)
+        faults = verify(folder)
+        manifest = read_manifest(folder)
     except ValueError as error:
         faults, manifest = [str(error)], {}
     print(json.dumps(_report(arguments.folder, manifest, faults)) if arguments.json else _text(arguments.folder, manifest, faults))
     sys.exit(1 if faults else 0)
 
 
-def _report(folder: Path, manifest: dict[str, Any], faults: list[str]) -> dict[str, Any]:
+def _report(folder: Place | str, manifest: dict[str, Any], faults: list[str]) -> dict[str, Any]:
     kept = ("name", "kind", "variant", "digest", "points", "views", "resampled", "rejects")
     counts = {split: value["count"] for split, value in manifest.get("splits", {}).items()}
     return {"folder": str(folder), "ok": not faults, "faults": faults, **{key: manifest.get(key) for key in kept}, "splits": counts}
 
 
-def _text(folder: Path, manifest: dict[str, Any], faults: list[str]) -> str:
+def _text(folder: Place | str, manifest: dict[str, Any], faults: list[str]) -> str:
     if faults:
         more = [f"... and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
         mend = ["the same `data prepare` again makes what is damaged anew"] if manifest else []

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jobs.config import Pipeline as Config
 from jobs.config import check
+from jobs.config.places import Place
 from service.endpoints import Endpoint, Target, choose, resolve, tracking_of
 from service.home import Home
 from service.ledger import Ledger, Repeated
@@ -55,12 +56,12 @@ def service_target(home: Home) -> Target:
 
 @dataclass(frozen=True)
 class Operations:
-    """The service over one ledger. `roots` are absolute; relative paths of configs start at the first."""
+    """The service over one ledger. `roots` are absolute; relative paths of configs start at the first folder among them."""
 
     ledger: Ledger
     home: Home
     settings: Settings
-    roots: tuple[Path, ...]
+    roots: tuple[Place, ...]
     target: Target
     _seen: dict[Target, tuple[float, Endpoint | None]] = field(default_factory=dict)
 
@@ -91,7 +92,7 @@ class Operations:
         ):  # fmt: skip
             if address is not None and address.rstrip("/") != ours.rstrip("/"):
                 raise Forbidden(f"{name} is {address}: the server decides where pipelines run; leave it out")
-        wanted = config.resolved(self.roots[0])
+        wanted = config.resolved(next(root for root in self.roots if isinstance(root, Path)))
         check_paths(wanted, self.roots)
         if target.cluster == UP:
             check_local(wanted)

@@ -6,12 +6,16 @@ import os
 import secrets
 import shlex
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from jobs.config import Pipeline as Config
+from jobs.config.places import looks_like_uri
 from service.endpoints import Endpoint
+from service.home import project_tree
 from service.ray_jobs import FAILED, TERMINAL, ClusterAway, RayJobs
 from service.working_dir import clean_copy
 
@@ -86,7 +90,9 @@ def _advice(workers: int, needs: dict[str, float], nodes: list[dict[str, float]]
 def check_local(config: Config) -> None:
     """For jobs on this machine: sources exist, storage can be written, the disk has the room asked for. Raises Unfit."""
     for path, fault in _needed(config).items():
-        if not (Path(path).is_file() if path.endswith("manifest.json") else Path(path).is_dir()):
+        if looks_like_uri(path):
+            _check_store(path, fault)
+        elif not (Path(path).is_file() if path.endswith("manifest.json") else Path(path).is_dir()):
             raise Unfit(fault)
     storage = config.cluster.storage
     try:
@@ -132,8 +138,18 @@ def _needed(config: Config, where: str = "") -> dict[str, str]:
             faults[str(source)] = f"{section}.source: there is no folder {source}{where}; name the one that holds the {data.kind} dataset"
         if data.kind == "prepared":
             way_out = "write the dataset with `adacrossnet data prepare` first"
-            faults[str(Path(data.target) / "manifest.json")] = f"{section}.target: {data.target} holds no manifest.json{where}; {way_out}"
+            faults[str(data.target / "manifest.json")] = f"{section}.target: {data.target} holds no manifest.json{where}; {way_out}"
     return faults
+
+
+def _check_store(manifest: str, fault: str) -> None:
+    """Raises Unfit when this machine cannot read a manifest at a URI. A process asks: the clients of object stores are the jobs' own."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "jobs.data.stores", manifest], cwd=project_tree(), capture_output=True, text=True, timeout=_REACH_S
+    )
+    if asked.returncode:
+        said = (asked.stderr.strip().splitlines() or ["the process that looked ended without a word"])[-1]
+        raise Unfit(f"{fault} ({said})")
 
 
 def _check_reach(config: Config, jobs: RayJobs, tree: Path) -> None:
@@ -159,6 +175,7 @@ def _check_reach(config: Config, jobs: RayJobs, tree: Path) -> None:
 def _reported(found: dict[str, Any], storage: Path, needed: dict[str, str]) -> str:
     """The faults that the check job found, one a line."""
     lines = [needed.get(path, f"there is no {path} on the cluster") for path in found.get("missing", [])]
+    lines += [f"{needed.get(uri, uri)} ({reason})" for uri, reason in found.get("stores", {}).items()]
     if found["unreachable"]:
         faults = "; ".join(f"node {node} {why}" for node, why in found["unreachable"].items())
         lines.insert(0, f"cluster.storage: {storage} is not shared by all nodes: {faults}. Name a folder that every node mounts")

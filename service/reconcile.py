@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.config import ConfigError, check, digest_of, names
 from jobs.config.pipeline import STAGES, SWEEP_STAGES
@@ -204,6 +205,7 @@ class Reconciler:
             names.ENV_STAGE: stage.name,
             names.ENV_STAGE_RUNS: json.dumps({one.name: one.run_id for one in pipeline.stages if one.run_id}),
             names.ENV_CODE_DIGEST: digest,
+            **_staging(pipeline.config),
             "MLFLOW_TRACKING_URI": endpoint.mlflow,
             "MLFLOW_RUN_ID": run,
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -321,6 +323,14 @@ class Reconciler:
 def _tell(what: str, pipeline: str, stage: str | None = None) -> None:
     """A line of the submitter's log, with the ids that a log's collector searches by."""
     _log.info(what, extra={"pipeline": pipeline, "stage": stage})
+
+
+def _staging(config: dict[str, Any]) -> dict[str, str]:
+    """Where nodes keep their copies of datasets on shared storage: the environment of all workers of a job, whatever started them."""
+    cluster = config.get("cluster") or {}
+    given = {names.ENV_CACHE: cluster.get("cache"), names.ENV_CACHE_GB: cluster.get("cache_gb")}
+    given[names.ENV_STAGE_MOUNTS] = 1 if cluster.get("stage_mounts") else None
+    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def _waits(stage: Stage, attempt: Attempt, job: ray_jobs.Job) -> str | None:

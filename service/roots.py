@@ -6,16 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobs.config import Pipeline as Config
+from jobs.config.places import Place, Uri
 
 
 class OutsideRoots(ValueError):
     """A path that no config sent here may name."""
 
 
-def check_paths(config: Config, roots: Sequence[Path]) -> None:
+def check_paths(config: Config, roots: Sequence[Place]) -> None:
     """Raises OutsideRoots for the first path of a resolved config that lies below none of `roots`, symbolic links followed.
 
-    The roots are absolute, with their own links followed.
+    The folders among the roots are absolute, with their own links followed. A URI lies below roots that are URIs themselves alone.
     """
     for key, path in _paths(config):
         if not any(_below(path, root) for root in roots):
@@ -23,13 +24,15 @@ def check_paths(config: Config, roots: Sequence[Path]) -> None:
             raise OutsideRoots(f"{key} is {path}: configs sent to this server name paths below {named}")
 
 
-def _paths(config: Config) -> Iterator[tuple[str, Path]]:
+def _paths(config: Config) -> Iterator[tuple[str, Place]]:
     yield "cluster.storage", config.cluster.storage
+    if config.cluster.cache is not None:
+        yield "cluster.cache", config.cluster.cache
     for section, data in config.datasets.items():
         for field in ("source", "table", "target"):
             path = getattr(data, field, None)
             if path is not None:
-                yield f"{section}.{field}", Path(path)
+                yield f"{section}.{field}", path
     if config.suite is not None and _is_path(config.suite.model):
         yield "suite.model", Path(config.suite.model)
 
@@ -39,7 +42,9 @@ def _is_path(model: str) -> bool:
     return not model.startswith(("models:/", "runs:/")) and ("/" in model or model.startswith(".") or model.endswith(".pth"))
 
 
-def _below(path: Path, root: Path) -> bool:
-    """As the path is written (it may lie on the cluster alone), and as the links of this machine lead."""
+def _below(path: Place, root: Place) -> bool:
+    """As the path is written (it may lie on the cluster alone), and as the links of this machine lead; a URI has neither dots nor links."""
+    if isinstance(path, Uri) or isinstance(root, Uri):
+        return isinstance(path, Uri) and isinstance(root, Uri) and path.is_relative_to(root)
     plain = Path(os.path.normpath(path))
     return plain.is_absolute() and plain.is_relative_to(root) and Path(os.path.realpath(plain)).is_relative_to(root)

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import uvicorn
 
+from jobs.config.places import place_here
 from service import notices, submitter, tokens
 from service.api import make_app
 from service.context import Service
@@ -76,7 +77,7 @@ def run(home: Home, settings: Settings, listen: Listen) -> None:
 
 def make_service(home: Home, settings: Settings, ledger: Ledger) -> Service:
     """The service's parts over one ledger; its roots made absolute, its rule found. ValueError for a rule that is none."""
-    roots = tuple(root.expanduser().resolve() for root in settings.roots)
+    roots = tuple(place_here(root) for root in settings.roots)
     rule = Path(__file__).parents[1] / settings.promotion  # an absolute path stays itself
     read_rule(rule)  # before anything is served
     settings = settings.model_copy(update={"roots": roots, "promotion": rule})

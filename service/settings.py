@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from jobs.config.datasets import Folder
+from jobs.config.places import Folder, PlaceField, Uri
 from jobs.config.strict import Count, Positive, Strict
 
 AT_ONCE = 2  # pipelines that run on a cluster together: every driver holds torch in memory
@@ -48,7 +48,8 @@ class Settings(Strict):
     quota: Quota = Quota()  # of everyone
     quotas: dict[str, Quota] = {}  # of those named here instead
     # Folders that configs sent to the server may name (storage, sources, targets): nothing outside them. Relative paths start at the first.
-    roots: Annotated[tuple[Folder, ...], Field(strict=False, min_length=1)] = (Path("."),)
+    # s3://bucket/path and gs://bucket/path among them: datasets there too.
+    roots: Annotated[tuple[PlaceField, ...], Field(strict=False, min_length=1)] = (Path("."),)
     body_kb: Count = 256  # largest request
     requests_per_minute: Count = 6000  # of one token, and of one address without a valid one a tenth of it
     proxies: Annotated[tuple[str, ...], Field(strict=False)] = ()  # networks whose X-Forwarded-For is believed: 10.0.0.0/8
@@ -66,6 +67,13 @@ class Settings(Strict):
             except ValueError:
                 raise ValueError(f"{one!r} is no network, such as 10.0.0.0/8 or 127.0.0.1/32") from None
         return proxies
+
+    @field_validator("roots")
+    @classmethod
+    def _with_a_folder(cls, roots: tuple[Path | Uri, ...]) -> tuple[Path | Uri, ...]:
+        if all(isinstance(one, Uri) for one in roots):
+            raise ValueError("names no folder: checkpoints lie in one that every node mounts, so name it beside the URIs")
+        return roots
 
     def quota_of(self, owner: str) -> Quota:
         """The share of one person."""

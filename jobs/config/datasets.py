@@ -5,14 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from jobs.config.strict import Count, Folder, Share, Strict
+from jobs.config.places import Folder, PlaceField
+from jobs.config.strict import Count, Share, Strict
 
 
 class Prepared(Strict):
     """A dataset that `adacrossnet data prepare` already wrote: the prepare stage only checks it."""
 
     kind: Literal["prepared"]
-    target: Folder  # the folder that holds manifest.json
+    target: PlaceField  # the folder that holds manifest.json; also s3://bucket/path or gs://bucket/path
 
 
 class Preparing(Strict):
@@ -20,7 +21,8 @@ class Preparing(Strict):
 
     # the dataset's name in metrics (svm/<name>/accuracy), such as modelnet40; none: the source folder's, or the kind
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")] | None = None
-    target: Folder | None = None  # where the prepared dataset goes; none: <storage>/data/<kind>-<digest of this section>
+    # where the prepared dataset goes, also s3://bucket/path or gs://bucket/path; none: <storage>/data/<kind>-<digest of this section>
+    target: PlaceField | None = None
     points: Count = 2048  # points stored a shape; a shape with fewer is resampled, and counted
     shard_rows: Count = 64  # shapes a shard (of rooms one for every 64): the unit of work, of restart and of checksums
     seed: int = Field(default=0, ge=0)  # of every draw that preparing makes (sampling, synthetic shapes, resampling, turning)

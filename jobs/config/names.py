@@ -30,6 +30,10 @@ ENV_PIPELINE = "ADACROSSNET_PIPELINE"
 ENV_STAGE_RUNS = "ADACROSSNET_STAGE_RUNS"  # JSON: stage name -> MLflow run id, of this pipeline's stages
 ENV_CODE_DIGEST = "ADACROSSNET_CODE_DIGEST"
 ENV_DATA_CONFIG = "ADACROSSNET_DATA_CONFIG"  # JSON of one data section, for preparing it alone
+# A node's copy of datasets on shared storage; a pipeline's jobs get them from its cluster section.
+ENV_CACHE = "ADACROSSNET_CACHE"  # the folder
+ENV_CACHE_GB = "ADACROSSNET_CACHE_GB"  # GB that it may hold
+ENV_STAGE_MOUNTS = "ADACROSSNET_STAGE_MOUNTS"  # 1: datasets in folders are copied there too
 
 
 ITEMS = "items.json"  # of an evaluation's run: a result for each item (shape, episode, room) that a score is the mean of

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from jobs.config.datasets import ROOMS, Data, Prepared
 from jobs.config.evaluations import Evaluate, Evaluation, Suite
+from jobs.config.places import Place, Uri
 from jobs.config.sections import Backbone, Cluster, Limits, Pretrain, Tracking, Weighting
 from jobs.config.strict import Count, Strict
 from jobs.config.sweep import BASELINE, FIXED, Sweep, samples, setting, unknown_field
@@ -143,7 +144,8 @@ class Pipeline(Strict):
     def resolved(self, base: Path) -> Pipeline:
         """The same config with absolute paths (relative ones start at `base`) and every default target filled in."""
         storage = _absolute(self.cluster.storage, base)
-        cluster = self.cluster.model_copy(update={"storage": storage})
+        cache = self.cluster.cache
+        cluster = self.cluster.model_copy(update={"storage": storage, "cache": None if cache is None else _absolute(cache, base)})
         update: dict[str, object] = {"cluster": cluster, "data": _resolved_data(self.data, base, storage)}
         if self.probe is not None:
             update["probe"] = _resolved_data(self.probe, base, storage)
@@ -252,6 +254,10 @@ def _absolute(path: Path, base: Path) -> Path:
     return Path(path).expanduser() if Path(path).expanduser().is_absolute() else (base / path).resolve()
 
 
+def _place(target: Place, base: Path) -> Place:
+    return target if isinstance(target, Uri) else _absolute(target, base)
+
+
 def _resolved_data(data: Data, base: Path, storage: Path) -> Data:
     update: dict[str, object] = {}
     for field in ("source", "table"):
@@ -259,7 +265,7 @@ def _resolved_data(data: Data, base: Path, storage: Path) -> Data:
         if path is not None:
             update[field] = _absolute(path, base)
     if data.target is not None:
-        update["target"] = _absolute(data.target, base)
+        update["target"] = _place(data.target, base)
     elif not isinstance(data, Prepared):
         with_source = data.model_copy(update=update)
         key = digest_of(json.loads(with_source.model_dump_json(exclude={"target", "name"})))

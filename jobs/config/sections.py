@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from jobs.config.places import Folder
 from jobs.config.published import PUBLISHED
-from jobs.config.strict import Count, Folder, NonNegative, Positive, Strict
+from jobs.config.strict import Count, NonNegative, Positive, Strict
 
 
 class Backbone(Strict):
@@ -179,6 +180,11 @@ class Cluster(Strict):
     max_failures: Annotated[int, Field(ge=0)] = 3  # lost workers survived before the run fails
     storage: Folder = Path("runs/storage")  # checkpoints and default datasets; every node must reach it
     min_free_gb: NonNegative = 1.0  # GB left free on storage after the checkpoints; less: refused before the start
+    # where each node keeps its copy of datasets at a URI, on a disk of its own; none: the node's ADACROSSNET_CACHE, else a folder of the
+    # user's below the node's temporary one. A dataset in a folder is read where it lies
+    cache: Folder | None = None
+    cache_gb: Positive = 50.0  # GB that the cache may hold on a node; what was not used for longest goes first, never what is open
+    stage_mounts: bool = False  # datasets in folders are copied to the cache too: for a network mount that is slow to read
 
 
 class Limits(Strict):

@@ -1,7 +1,6 @@
-"""A strict section, and the numbers and folders that sections hold. Nothing in this package imports torch, ray or mlflow."""
+"""A strict section, and the numbers that sections hold. Nothing in this package imports torch, ray or mlflow."""
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,5 +17,3 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=False)
 
-
-Folder = Annotated[Path, Field(strict=False)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,9 +14,12 @@ import torch
 
 from jobs.config import digest_of
 from jobs.config.datasets import Preparing
+from jobs.config.places import Place, Uri
+from jobs.data import stores
 from jobs.data.augment import resample, turned
+from jobs.data.buckets import StorageFault
 from jobs.data.draws import generator
-from jobs.data.format import file_sha256, shard_name, shard_table, write_table, write_text
+from jobs.data.format import file_sha256, shard_name, shard_table, write_table
 from jobs.data.images import side
 from jobs.data.items import Item, Reject, Shape
 from jobs.data.rendering import Unrenderable
@@ -36,17 +40,30 @@ class Built:
     resampled: int  # shapes with fewer points than asked
     image_sizes: list[int]  # sides of its views, pixels, each once
     most_views: int
+    fewest_views: int
+    bytes: int  # of the file
 
 
 def build_shard(
-    folder: Path, number: int, items: Sequence[Item], cfg: Preparing, categories: list[str], done: Callable[[int], None]
+    folder: Place, number: int, items: Sequence[Item], cfg: Preparing, categories: list[str], done: Callable[[int], None]
 ) -> Built:
-    """Reads the items and writes the shard and its note; `done(n)` is called after n of them. A finished shard is kept."""
+    """Reads the items and writes the shard and its note; `done(n)` is called after n of them. A finished shard is kept.
+
+    At a URI the shard is made here and goes there, then its note: another node that goes on finds both.
+    """
     key = digest_of([settings_of(cfg), categories, [_identity(item) for item in items]])
     kept = _finished(folder, number, key)
     if kept is not None:
         done(len(items))
         return kept
+    if isinstance(folder, Uri):
+        with tempfile.TemporaryDirectory(prefix="adacrossnet-prepare-") as name:
+            made = Path(name)
+            (made / WORK).mkdir()
+            built = build_shard(made, number, items, cfg, categories, done)
+            stores.write(folder / shard_name(number), made / shard_name(number))
+        stores.write(_note(folder, number), json.dumps(asdict(built)).encode())
+        return built
     source = SOURCES[cfg.kind]  # type: ignore[attr-defined]
     shapes: list[tuple[str, str, Shape]] = []  # (id, category, shape)
     rejects: list[dict[str, str]] = []
@@ -77,10 +94,12 @@ def build_shard(
         stored=cfg.points,
         channels=source.channels,
     )
-    sha256 = write_table(folder / shard_name(number), table)
+    path = folder / shard_name(number)
+    sha256 = write_table(path, table)
     rows = [(sample_id, category, shape.content) for sample_id, category, shape in shapes]
-    built = Built(key, number, sha256, rows, rejects, resampled, sorted(sizes), max((len(s.views) for _, _, s in shapes), default=0))
-    write_text(_note(folder, number), json.dumps(asdict(built)))
+    views = [len(shape.views) for _, _, shape in shapes] or [0]
+    built = Built(key, number, sha256, rows, rejects, resampled, sorted(sizes), max(views), min(views), path.stat().st_size)
+    stores.write(_note(folder, number), json.dumps(asdict(built)).encode())
     return built
 
 
@@ -109,19 +128,25 @@ def _identity(item: Item) -> str:
     return repr((item.id, item.category, item.split, item.fingerprint, item.modified))
 
 
-def _note(folder: Path, number: int) -> Path:
+def _note(folder: Place, number: int) -> Place:
     return folder / WORK / f"{shard_name(number)}.json"
 
 
-def _finished(folder: Path, number: int, key: str) -> Built | None:
-    """The note of this shard, when the same settings made it and the file is still what it was."""
+def _finished(folder: Place, number: int, key: str) -> Built | None:
+    """The note of this shard, when the same settings made it and the file is still what it was (at a URI: as large as it was)."""
     path = folder / shard_name(number)
     try:
-        values = json.loads(_note(folder, number).read_text())
+        values = json.loads(stores.read(_note(folder, number)))
         built = Built(**{**values, "rows": [tuple(row) for row in values["rows"]]})
+    except StorageFault:  # also a ValueError
+        raise
     except (OSError, ValueError, TypeError, KeyError):  # none yet, or one cut short: build the shard
         return None
-    return built if built.key == key and path.is_file() and file_sha256(path) == built.sha256 else None
+    if built.key != key:
+        return None
+    if isinstance(path, Uri):
+        return built if stores.size(path) == built.bytes else None
+    return built if path.is_file() and file_sha256(path) == built.sha256 else None
 
 
 def _fitted(shape: Shape, sample_id: str, cfg: Preparing) -> tuple[Shape, bool]:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.config.datasets import Preparing
+from jobs.config.places import Place, Uri
+from jobs.data import stores
 from jobs.data.building import WORK, Built, settings_of
 from jobs.data.format import (
     INDEX,
+    MANIFEST,
     REJECTS,
     SCHEMA_VERSION,
     SPLITS,
@@ -33,9 +37,11 @@ from jobs.data.tables import SOURCES
 
 
 def finish(
-    folder: Path, cfg: Preparing, items: Sequence[Item], categories: list[str], listing: str, built: Sequence[Built]
+    folder: Place, cfg: Preparing, items: Sequence[Item], categories: list[str], listing: str, built: Sequence[Built]
 ) -> dict[str, Any]:
-    """Writes what the shards alone cannot say, and returns the manifest. ValueError when no shape is usable."""
+    """Writes what the shards alone cannot say, the manifest last, and returns it. ValueError when no shape is usable."""
+    if isinstance(folder, Uri):
+        return _finish_there(folder, cfg, items, categories, listing, built)
     given = {item.id: item.split for item in items}
     source = SOURCES[cfg.kind]  # type: ignore[attr-defined]
     cut = source.channels > 3  # blocks of rooms: a block has its room's split, and no other block decides
@@ -57,7 +63,16 @@ def finish(
             f"why for each (the first: {rejects[0]['reason'] if rejects else 'unknown'})"
         )
     index_sha256 = write_table(folder / INDEX, _index(built, splits, categories))
-    shards = [{"file": shard_name(shard.number), "rows": len(shard.rows), "sha256": shard.sha256} for shard in built]
+    shards = [
+        {
+            "file": shard_name(shard.number),
+            "rows": len(shard.rows),
+            "sha256": shard.sha256,
+            "bytes": shard.bytes,
+            "fewest_views": shard.fewest_views,
+        }
+        for shard in built
+    ]
     label = {entry.id: entry.category for entry in entries}
     counts = {split: Counter(label[sample_id] for sample_id, name in splits.items() if name == split) for split in SPLITS}
     sizes = sorted({size for shard in built for size in shard.image_sizes})
@@ -89,7 +104,26 @@ def finish(
     return manifest
 
 
-def renamed(folder: Path, name: str | None) -> dict[str, Any]:
+def _finish_there(
+    folder: Uri, cfg: Preparing, items: Sequence[Item], categories: list[str], listing: str, built: Sequence[Built]
+) -> dict[str, Any]:
+    """The same at a URI: made here, copied there, the manifest when all the rest is there."""
+    with tempfile.TemporaryDirectory(prefix="adacrossnet-prepare-") as name:
+        made = Path(name)
+        (made / WORK).mkdir()
+        try:
+            manifest = finish(made, cfg, items, categories, listing, built)
+        except ValueError as error:
+            stores.write(folder / REJECTS, made / REJECTS)
+            raise ValueError(str(error).replace(name, str(folder))) from None
+        for file in (REJECTS, INDEX, MANIFEST):
+            stores.write(folder / file, made / file)
+    for file in stores.sizes(folder / WORK):
+        stores.remove(folder / WORK / file)
+    return manifest
+
+
+def renamed(folder: Place, name: str | None) -> dict[str, Any]:
     """The manifest of a finished dataset, under `name` from now on; None leaves its name. Nothing else changes, the digest neither."""
     manifest = read_manifest(folder)
     if name is not None and manifest["name"] != name:

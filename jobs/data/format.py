@@ -19,6 +19,9 @@ import pyarrow as pa
 import pyarrow.ipc
 from numpy.typing import NDArray
 
+from jobs.config.places import Place
+from jobs.data import stores
+
 SCHEMA_VERSION = 1
 MANIFEST, INDEX, REJECTS = "manifest.json", "index.arrow", "rejects.jsonl"
 REQUIRED = {  # keys of a manifest; the name came later
@@ -26,6 +29,7 @@ REQUIRED = {  # keys of a manifest; the name came later
     *("shards", "index_sha256", "digest", "data", "listing"),
 }
 SPLITS = ("train", "val", "test")
+CHANGED = "its checksum is not the manifest's; the file was changed or damaged"
 
 
 def shard_name(number: int) -> str:
@@ -81,9 +85,18 @@ def _temporary(path: Path) -> Path:
 def map_table(path: Path) -> pa.Table:
     """A table over the memory map of `path`: nothing is read until it is used. ValueError when it is not an Arrow file."""
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        mapped = pa.memory_map(str(path))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: prepare the dataset again") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error}): prepare the dataset again") from None
+    return table_over(mapped, path)
+
+
+def table_over(source: pa.NativeFile | pa.Buffer, path: Place) -> pa.Table:
+    """The table of an Arrow file's bytes, not copied; `path` is what messages call it. ValueError when they are none."""
+    try:
+        return pa.ipc.open_file(source).read_all()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is not a whole Arrow file ({error}): remove the folder and prepare the dataset again") from None
 
@@ -100,17 +113,20 @@ def digest(shards: list[dict[str, Any]], index_sha256: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Place) -> dict[str, Any]:
     """The manifest of a prepared dataset; ValueError, with the way out, when the folder does not hold one that this code reads."""
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file: name the folder of the prepared dataset, the one that holds {MANIFEST}")
-    if not folder.is_dir():
-        raise ValueError(f"{folder} does not exist: prepare a dataset there first (`adacrossnet data prepare KIND SOURCE {folder}`)")
+    if isinstance(folder, Path):
+        _check_folder(folder)
     path = folder / MANIFEST
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no {MANIFEST}: preparing it never finished, or it is no prepared dataset; prepare it (again)")
     try:
-        manifest = json.loads(path.read_text())
+        text = stores.read(path)
+    except FileNotFoundError:
+        stores.sizes(folder)  # a missing bucket and wrong credentials are told apart here alone
+        raise ValueError(
+            f"{folder} holds no {MANIFEST}: preparing it never finished, or it is no prepared dataset; prepare it (again)"
+        ) from None
+    try:
+        manifest = json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not JSON ({error}): remove the folder and prepare the dataset again") from None
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
@@ -124,9 +140,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+def _check_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name the folder of the prepared dataset, the one that holds {MANIFEST}")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} does not exist: prepare a dataset there first (`adacrossnet data prepare KIND SOURCE {folder}`)")
+
+
+def write_manifest(folder: Place, manifest: dict[str, Any]) -> None:
     """Write the manifest, whole or not at all."""
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    stores.write(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def checksum_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:
@@ -137,7 +160,23 @@ def checksum_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:
         if not path.is_file():
             faults.append(f"{name}: missing")
         elif file_sha256(path) != expected:
-            faults.append(f"{name}: its checksum is not the manifest's; the file was changed or damaged")
-    if digest(manifest["shards"], manifest["index_sha256"]) != manifest["digest"]:
-        faults.append(f"{MANIFEST}: its digest is not that of its checksums; it was edited")
-    return faults
+            faults.append(f"{name}: {CHANGED}")
+    return faults + digest_faults(manifest)
+
+
+def presence_faults(folder: Place, manifest: dict[str, Any]) -> list[str]:
+    """The same by presence and size alone: where files are checked whenever they are copied from, hashing them all would copy them all."""
+    faults, sizes = [], stores.sizes(folder)
+    for name, size in [*((shard["file"], shard.get("bytes")) for shard in manifest["shards"]), (INDEX, None)]:
+        if name not in sizes:
+            faults.append(f"{name}: missing")
+        elif size not in (None, sizes[name]):
+            faults.append(f"{name}: {sizes[name]} bytes, the manifest says {size}; the file was changed or damaged")
+    return faults + digest_faults(manifest)
+
+
+def digest_faults(manifest: dict[str, Any]) -> list[str]:
+    """Whether the manifest's digest is that of its checksums."""
+    if digest(manifest["shards"], manifest["index_sha256"]) == manifest["digest"]:
+        return []
+    return [f"{MANIFEST}: its digest is not that of its checksums; it was edited"]

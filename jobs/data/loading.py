@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from jobs.config.places import Place, place_of
 from jobs.data.augment import augment_clouds, normalise, subset
 from jobs.data.draws import batch_order, generator, sample_generator, share
 from jobs.data.format import read_manifest
@@ -68,6 +68,7 @@ def pretraining_batches(
     """
     check_trainable(dataset, points)
     order = batch_order(seed, epoch, len(dataset), batch)
+    dataset.expect(order.ravel())
     return _batches(_Rows(dataset, seed, epoch, points, image_size, grey), [share(rows, rank, world) for rows in order], workers)
 
 
@@ -80,26 +81,26 @@ def check_trainable(dataset: PreparedDataset, points: int) -> None:
             f"pretrain.points is {points}, but {dataset.folder} stores {stored} points a shape: "
             f"prepare it with data.points >= {points}, or lower pretrain.points"
         )
-    bare = next((dataset.ids[row] for row in range(len(dataset)) if dataset.view_count(row) == 0), None)
+    bare = dataset.without_view()
     if bare is not None:
         raise ValueError(f"{dataset.folder}: shape {bare} has no view, but the cross-modal loss needs one: prepare it with data.views >= 1")
 
 
-def check_places(folder: Path | str, manifest: dict[str, Any]) -> None:
+def check_places(folder: Place | str, manifest: dict[str, Any]) -> None:
     """ValueError when a dataset's points are not places alone: blocks of rooms have nine numbers a point and no category."""
     if manifest["channels"] != 3:
         raise ValueError(f"{folder} holds blocks of rooms, {manifest['channels']} numbers a point: name a dataset of shapes, which have 3")
 
 
-def check_stored(folder: Path | str, points: int, field: str) -> dict[str, Any]:
+def check_stored(folder: Place | str, points: int, field: str) -> dict[str, Any]:
     """The manifest; ValueError when the dataset's points are not places alone, or a shape stores fewer than `points`."""
-    check_places(folder, read_manifest(Path(folder)))
+    check_places(folder, read_manifest(place_of(folder)))
     return check_enough(folder, points, field)
 
 
-def check_enough(folder: Path | str, points: int, field: str) -> dict[str, Any]:
+def check_enough(folder: Place | str, points: int, field: str) -> dict[str, Any]:
     """The manifest; ValueError when a row stores fewer than `points` points."""
-    manifest = read_manifest(Path(folder))
+    manifest = read_manifest(place_of(folder))
     stored = int(manifest["points"])
     if points > stored:
         raise ValueError(
@@ -109,7 +110,7 @@ def check_enough(folder: Path | str, points: int, field: str) -> dict[str, Any]:
     return manifest
 
 
-def check_evaluable(folder: Path | str, points: int) -> None:
+def check_evaluable(folder: Place | str, points: int) -> None:
     """ValueError when a linear SVM cannot be trained, chosen and judged on the prepared dataset in `folder`.
 
     That is when it stores fewer than `points` (evaluate.points) points a shape, when train or val is empty, when train holds fewer than
@@ -138,9 +139,9 @@ def check_evaluable(folder: Path | str, points: int) -> None:
             )
 
 
-def evaluable_splits(folder: Path | str) -> dict[str, PreparedDataset]:
+def evaluable_splits(folder: Place | str) -> dict[str, PreparedDataset]:
     """The splits train, val and test of a prepared dataset, without empty ones."""
-    counts = read_manifest(Path(folder))["splits"]
+    counts = read_manifest(place_of(folder))["splits"]
     return {name: PreparedDataset(folder, name) for name in ("train", "val", "test") if counts.get(name, {}).get("count")}
 
 
@@ -154,6 +155,7 @@ def evaluation_clouds(dataset: PreparedDataset, points: int, batch: int) -> Iter
     Each cloud is a subset of the stored points that depends on the shape's id alone. ValueError when fewer than `points` are stored.
     """
     check_places(dataset.folder, dataset.manifest)
+    dataset.expect(range(len(dataset)))
     for start in range(0, len(dataset), batch):
         rows = range(start, min(start + batch, len(dataset)))
         clouds = [_fixed(dataset.points(row), dataset.ids[row], points) for row in rows]

@@ -1,14 +1,13 @@
 """Rooms with one area held out."""
 from __future__ import annotations
 
-from pathlib import Path
-
+from jobs.config.places import Place
 from jobs.data.prepared import PreparedDataset
 from jobs.data.s3dis import validation_rooms
 from jobs.evaluation.scenes import rooms_of
 
 
-def fold(folder: Path, area: int, val_share: float) -> dict[str, PreparedDataset]:
+def fold(folder: Place, area: int, val_share: float) -> dict[str, PreparedDataset]:
     """Splits of a prepared dataset of rooms, whatever splits it has itself: test is the whole of `area`, val a share of each other area's
     rooms, train the rest; without empty ones. ValueError when there is no such area."""
     whole = PreparedDataset(folder, None)

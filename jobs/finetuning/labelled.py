@@ -46,7 +46,9 @@ def training_batches(
     A cloud's points and augmentation depend on (seed, epoch, its id): a random subset in random order; where `augment`, each axis scaled by
     U(2/3, 3/2) and shifted by U(-0.2, 0.2) (Wang et al. 2019).
     """
-    for rows in batch_order(seed, epoch, len(chosen), batch):
+    order = batch_order(seed, epoch, len(chosen), batch)
+    dataset.expect(chosen[order.ravel()].tolist())
+    for rows in order:
         own = chosen[share(rows, rank, world)]
         before = len(rows) * rank // world
         clouds, parts = [], []
@@ -65,6 +67,7 @@ def training_batches(
 def evaluation_batches(dataset: PreparedDataset, *, batch: int, rank: int, world: int, points: int) -> Iterator[Labelled]:
     """This rank's contiguous share of all shapes, in order."""
     own = share(np.arange(len(dataset)), rank, world)
+    dataset.expect(own.tolist())
     for start in range(0, len(own), batch):
         yield evaluation_batch(dataset, own[start : start + batch], points)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.config.places import Place
 from jobs.data.prepared import PreparedDataset
 from jobs.evaluation import pictures, viewer
 from jobs.evaluation.iou import per_category
@@ -36,7 +37,7 @@ class Trained:
     val_rows: NDArray[np.float64] | None = None  # as rows, on validation
 
 
-def outcome_of(settings: Any, found: Mapping[Training, Trained], folder: Path, selects: str) -> Outcome:
+def outcome_of(settings: Any, found: Mapping[Training, Trained], folder: Place, selects: str) -> Outcome:
     """Of every training of the plan on the prepared dataset in `folder`."""
     curves = {key.said: one.curve for key, one in found.items()}
     listed: dict[str, Any] = {"trainings": {key.said: one.facts for key, one in found.items()}}
@@ -57,7 +58,7 @@ def as_shown(shown: tuple[Shown, ...]) -> list[viewer.Shown]:
 
 
 def _shapes(
-    settings: Any, found: Mapping[Training, Trained], folder: Path, listed: dict[str, Any], drawn: dict[str, Callable[[Path], None]]
+    settings: Any, found: Mapping[Training, Trained], folder: Place, listed: dict[str, Any], drawn: dict[str, Callable[[Path], None]]
 ) -> Numbers:
     """Classification and part segmentation, a test row a shape."""
     fractions = sorted({key.fraction for key in found})
@@ -95,7 +96,7 @@ def _shapes(
 
 
 def _scenes(
-    settings: Any, found: Mapping[Training, Trained], folder: Path, listed: dict[str, Any], drawn: dict[str, Callable[[Path], None]]
+    settings: Any, found: Mapping[Training, Trained], folder: Place, listed: dict[str, Any], drawn: dict[str, Callable[[Path], None]]
 ) -> Numbers:
     """Semantic segmentation, a test row a block, and whole rooms by votes."""
     metrics = scenes.scene_metrics(found)

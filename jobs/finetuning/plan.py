@@ -1,9 +1,9 @@
 """Which trainings a supervised task is made of, and the splits of each."""
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from jobs.config.places import Place
 from jobs.data.loading import evaluable_splits
 from jobs.data.prepared import PreparedDataset
 from jobs.finetuning.folds import fold
@@ -37,6 +37,6 @@ def plan(settings: Any) -> list[Training]:
     return [Training(side, fraction, area) for area in areas for fraction in fractions for side in SIDES]
 
 
-def splits_of(folder: Path, settings: Any, area: int | None) -> dict[str, PreparedDataset]:
+def splits_of(folder: Place, settings: Any, area: int | None) -> dict[str, PreparedDataset]:
     """Train, val and test of the trainings that hold `area` out, without empty ones."""
     return evaluable_splits(folder) if area is None else fold(folder, area, settings.val_share)

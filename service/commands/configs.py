@@ -28,7 +28,7 @@ def check(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fal
     )
     for section, data in resolved.datasets.items():
         place = getattr(data, "source", None) or (data.target if data.kind == "prepared" else None)
-        if place is not None and not place.is_dir():
+        if isinstance(place, Path) and not place.is_dir():
             typer.echo(f"  note: {section} is read from {place}, which is no folder on this machine")
     if resolved.data.kind == "synthetic" and pretrain.batch * pretrain.accumulate > resolved.data.shapes:
         typer.echo(f"  note: pretrain.batch is {pretrain.batch} (x {pretrain.accumulate}), more than all {resolved.data.shapes} shapes")

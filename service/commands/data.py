@@ -9,7 +9,7 @@ import typer
 from service.commands.module import run_module
 from service.commands.options import AsJson, Server, State
 
-Folder = Annotated[Path, typer.Argument(help="A prepared dataset: the folder with manifest.json.", metavar="DIR")]
+Folder = Annotated[str, typer.Argument(help="A prepared dataset: the folder with manifest.json; also s3:// and gs://.", metavar="DIR")]
 
 KINDS = "synthetic, synthetic-rooms, meshes, shapenet-render, modelnet40, modelnet10, scanobjectnn, shapenetpart or s3dis."
 
@@ -17,7 +17,7 @@ KINDS = "synthetic, synthetic-rooms, meshes, shapenet-render, modelnet40, modeln
 def prepare(
     kind: Annotated[str, typer.Argument(help=KINDS)],
     source: Annotated[str, typer.Argument(help="The raw dataset's folder; - for synthetic ones.")],
-    target: Annotated[Path, typer.Argument(help="Where the prepared dataset goes.")],
+    target: Annotated[str, typer.Argument(help="Where the prepared dataset goes: a folder, s3://bucket/path or gs://bucket/path.")],
     points: Annotated[int | None, typer.Option(help="Points stored a shape.", show_default="2048")] = None,
     views: Annotated[int | None, typer.Option(help="Views a shape.", show_default="by kind")] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels a side of a rendered view.", show_default="by kind")] = None,
@@ -37,13 +37,14 @@ def prepare(
     """Turn a raw dataset into a prepared one. A second call keeps the shards that are finished."""
     from jobs.config import check_data
     from jobs.config.names import ENV_DATA_CONFIG
+    from jobs.config.places import place_here
 
     drawn = {"points": points, "views": views, "image_size": image_size, "seed": seed, "turned": turned or None}
     shares = {"val_share": val_share, "test_share": test_share}
     of_kind = {"shapes": shapes, "variant": variant, "up": up, "rooms": rooms, "test_area": test_area, "stride": stride}
     asked = {**drawn, **shares, **of_kind, "table": str(table.expanduser().resolve()) if table else None, "shard_rows": shard_rows}
     values: dict[str, object] = {key: value for key, value in asked.items() if value is not None}
-    values |= {"kind": kind, "target": str(target.expanduser().resolve())}
+    values |= {"kind": kind, "target": str(place_here(target))}
     if kind.startswith("synthetic") and source != "-":
         raise ValueError(f"SOURCE: the kind {kind} is made, not read from {source}: write - there")
     folder = Path(source).expanduser().resolve()
@@ -57,7 +58,7 @@ def prepare(
 
 def list_prepared(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders that hold prepared datasets.", metavar="DIR...", show_default="runs/storage/data")
+        list[str] | None, typer.Argument(help="Folders that hold prepared datasets.", metavar="DIR...", show_default="runs/storage/data")
     ] = None,
     as_json: AsJson = False,
     server: Server = None,
@@ -67,12 +68,13 @@ def list_prepared(
     if server is not None:
         _list_there(server, as_json)
         return
+    from jobs.config.places import place_here
     from service.home import Home
 
-    where = folders or [Home.find(state).path / "storage" / "data"]
-    if not folders and not where[0].is_dir():
-        raise ValueError(f"there is no {where[0]} yet: name the folder that holds your prepared datasets (`adacrossnet data list DIR`)")
-    run_module("list_data", *(str(folder.resolve()) for folder in where), *(["--json"] if as_json else []))
+    own = Home.find(state).path / "storage" / "data"
+    if not folders and not own.is_dir():
+        raise ValueError(f"there is no {own} yet: name the folder that holds your prepared datasets (`adacrossnet data list DIR`)")
+    run_module("list_data", *(str(place_here(folder)) for folder in folders or [str(own)]), *(["--json"] if as_json else []))
 
 
 def _list_there(server: str, as_json: bool) -> None:
@@ -101,7 +103,9 @@ def _list_there(server: str, as_json: bool) -> None:
 
 def verify(folder: Folder, as_json: AsJson = False) -> None:
     """Check a prepared dataset: checksums, counts, finite values, views that decode. Exit status 1 with faults."""
-    run_module("verify", str(folder.resolve()), *(["--json"] if as_json else []))
+    from jobs.config.places import place_here
+
+    run_module("verify", str(place_here(folder)), *(["--json"] if as_json else []))
 
 
 def show(
@@ -113,5 +117,10 @@ def show(
     shapes: Annotated[int, typer.Option(help="How many shapes.", min=1, max=120)] = 12,
 ) -> None:
     """Draw a contact sheet: for some shapes the cloud and its views; or, with OUT.html, clouds to turn."""
-    picture = (out or folder / "contact-sheet.png").resolve()
-    run_module("show", str(folder.resolve()), str(picture), "--shapes", str(shapes))
+    from jobs.config.places import place_here
+
+    dataset = place_here(folder)
+    if out is None and not isinstance(dataset, Path):
+        raise ValueError(f"{dataset} takes no picture: name a file on this machine (`adacrossnet data show {dataset} OUT.png`)")
+    picture = (out or Path(folder) / "contact-sheet.png").resolve()
+    run_module("show", str(dataset), str(picture), "--shapes", str(shapes))

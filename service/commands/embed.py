@@ -15,7 +15,7 @@ from service.commands.options import State
 
 def embed(
     model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model's folder.")],
-    source: Annotated[Path, typer.Argument(help="A prepared dataset, or a folder of clouds and meshes.")],
+    source: Annotated[str, typer.Argument(help="A prepared dataset (also s3:// and gs://), or a folder of clouds and meshes.")],
     out: Annotated[Path, typer.Argument(help="The Parquet file to write.", metavar="OUT.parquet")],
     points: Annotated[
         int | None, typer.Option(help="Points a cloud that the encoder sees.", show_default="those it was judged on, else 1024", min=1)
@@ -24,11 +24,14 @@ def embed(
     state: State = None,
 ) -> None:
     """Write the features of a dataset, one row a shape."""
-    if not source.exists():
+    from jobs.config.places import place_here
+
+    found = place_here(source)
+    if isinstance(found, Path) and not found.exists():
         raise ValueError(f"SOURCE: there is no {source}; name a prepared dataset or a folder of clouds and meshes")
     local = Path(model).exists()
     where = str(Path(model).resolve()) if local else model
-    paths = (str(source.resolve()), str(out.resolve()))
+    paths = (str(found), str(out.resolve()))
     with nullcontext(quick()) if local else tracking_environment(state) as env:
         run_module("embed", where, *paths, *(["--points", str(points)] if points else []), "--up", up, env=env)
 

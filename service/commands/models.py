@@ -37,7 +37,7 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a checkpoint's folder or a published .pth file.")
     ],
-    data: Annotated[Path | None, typer.Option(help="A prepared dataset.", metavar="DIR", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(help="A prepared dataset; also s3:// and gs://.", metavar="DIR", show_default=False)] = None,
     task: Annotated[str, typer.Option(help="svm, fewshot, finetune, parts, scenes; or suite, the evaluations of --config.")] = "svm",
     config: Annotated[Path | None, typer.Option(help="Of a suite: configs/suite_quick.yaml.", metavar="FILE", show_default=False)] = None,
     points: Annotated[
@@ -70,12 +70,15 @@ def evaluate(
         raise ValueError("--config: it is of a suite alone; --set changes the settings of one task")
     if data is None:
         raise ValueError("--data: name the prepared dataset to judge on (`adacrossnet data list` shows them)")
-    if not (data / "manifest.json").is_file():
+    from jobs.config.places import place_here
+
+    dataset = place_here(data)
+    if isinstance(dataset, Path) and not (dataset / "manifest.json").is_file():
         raise ValueError(f"--data: {data} holds no manifest.json; write a prepared dataset with `adacrossnet data prepare`")
     from jobs.config.evaluations import SUPERVISED
 
     if task in SUPERVISED and not here:
-        _trained(model, data, task, points, seed, encoder, settings or [], as_json, state)
+        _trained(model, str(dataset), task, points, seed, encoder, settings or [], as_json, state)
         return
     strange = next((one for one in settings or [] if one.startswith("cluster.")), None)
     if strange is not None:
@@ -85,7 +88,7 @@ def evaluate(
     options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
     options += [word for one in settings or [] for word in ("--set", one)]
     with tracking_environment(state) as env:
-        run_module("evaluate_model", place, str(data.resolve()), *options, *(["--json"] if as_json else []), env=env)
+        run_module("evaluate_model", place, str(dataset), *options, *(["--json"] if as_json else []), env=env)
 
 
 def _suite(
@@ -111,7 +114,7 @@ def _suite(
 
 def _trained(
     model: str,
-    data: Path,
+    data: str,
     task: str,
     points: int | None,
     seed: int,
@@ -137,6 +140,6 @@ def _trained(
             raise ValueError(f"--set {pair}: that is the option --{name}")
         section[name.strip()] = parse_value(pair, text)
     suite = {"model": model, "own_points": True, **{name: value for name, value in encoder.items() if value is not None}}
-    prepared = {"kind": "prepared", "target": str(data.resolve())}
+    prepared = {"kind": "prepared", "target": data}
     values = {"name": f"evaluate-{task}", "data": prepared, "suite": suite, "evaluations": [one], "cluster": cluster}
     run_config(check(values, "evaluate"), as_json, state)

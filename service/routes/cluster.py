@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 
 from jobs.config import Pipeline as Config
 from jobs.config import check
+from jobs.config.places import Place, Uri, place_of
 from service import audit, summary
 from service.context import Admin, TheService, Viewer
 from service.facts import pipeline_facts
@@ -97,13 +97,13 @@ def queue(service: TheService, _: Viewer, limit: Annotated[int, Query(ge=1, le=1
 def datasets(service: TheService, _: Viewer) -> list[dict[str, Any]]:
     """The prepared datasets that pipelines have named and those right below the service's folders, as its own machine sees them."""
     operations = service.operations
-    folders: dict[Path, None] = dict.fromkeys(operations.roots)
+    folders: dict[Place, None] = dict.fromkeys(operations.roots)
     for row in operations.ledger.recent(200):
         for section in ("data", "probe"):
             target = (row.config.get(section) or {}).get("target")
             if target:
-                folders[Path(target)] = None
-    there = [str(folder) for folder in folders if folder.is_dir()]
+                folders[place_of(target)] = None
+    there = [str(folder) for folder in folders if isinstance(folder, Uri) or folder.is_dir()]
     command = [sys.executable, "-m", "jobs.list_data", *there, "--json"]  # the readers are the jobs' own; a service holds no pyarrow
     done = subprocess.run(command, cwd=project_tree(), capture_output=True, text=True, timeout=_LOOK_S)
     if done.returncode not in (0, 1):
