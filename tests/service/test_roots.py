@@ -25,7 +25,9 @@ def test_a_place_below_a_root_of_its_kind_may_be_named(target: str) -> None:
     assert allowed(target)
 
 
-@pytest.mark.parametrize("target", ["s3://shapes/sets2", "s3://shapes", "s3://other/sets/a", "gs://shapes/sets/a", "/shared2/a", "/shared/../a"])
+@pytest.mark.parametrize(
+    "target", ["s3://shapes/sets2", "s3://shapes", "s3://other/sets/a", "gs://shapes/sets/a", "/shared2/a", "/shared/../a"]
+)
 def test_any_other_may_not(target: str) -> None:
     assert not allowed(target)
 
