@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from jobs.config.places import Uri, place_of
 
 CHUNK = 1 << 20  # bytes read at once
-CONNECT_S, REQUEST_S, RETRY_S = 5.0, 30.0, 20  # seconds until a connection, a request and Google's own retries are given up
+CONNECT_S, REQUEST_S, RETRY_S = 5.0, 30.0, 8  # seconds until a connection, a request and Google's own retries are given up
 _PASSING = re.compile(
     r"NETWORK_CONNECTION|REQUEST_TIMEOUT|SLOW_DOWN|THROTTL|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|HTTP status (429|5\d\d)"
     r"|UNAVAILABLE|DEADLINE|curlCode: (?!6,)\d+|[Tt]imed? ?out"
