@@ -111,7 +111,7 @@ def _read_all(small: Path, start: Any, said: Any) -> None:
 
 def test_many_processes_fetch_each_file_exactly_once(small: Path, cache: Cache, fetched: Path) -> None:
     start, said = FORK.Event(), FORK.Queue()
-    readers = [FORK.Process(target=_read_all, args=(small, start, said)) for _ in range(8)]
+    readers = [FORK.Process(target=_read_all, args=(small, start, said), daemon=True) for _ in range(8)]
     for reader in readers:
         reader.start()
     start.set()
@@ -165,7 +165,7 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again_and_one_that_stays_awa
     def sometimes(file: Place) -> Iterator[bytes]:
         whole = b"".join(chunks(file))
         yield whole[:1000]
-        if faults[0]:
+        if faults[0] and file.name.endswith(".arrow"):
             faults[0] -= 1
             raise Passing(f"{file}: the store does not answer")
         yield whole[1000:]
@@ -175,7 +175,7 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again_and_one_that_stays_awa
     shutil.rmtree(cache.folder)
     cache.folder.mkdir()
     faults[0] = 1000
-    with pytest.raises(ValueError, match=r"manifest.json: the store does not answer"):
+    with pytest.raises(ValueError, match=r"index.arrow: the store does not answer"):
         PreparedDataset(small, None)
     assert faults[0] == 1000 - 5
 
@@ -232,7 +232,7 @@ def test_what_a_living_process_has_open_never_goes(tmp_path: Path) -> None:
         bring(cache, number).close()
         time.sleep(0.02)
     ready, done = FORK.Event(), FORK.Event()
-    holder = FORK.Process(target=_hold, args=(cache, 0, ready, done))
+    holder = FORK.Process(target=_hold, args=(cache, 0, ready, done), daemon=True)
     holder.start()
     assert ready.wait(10)
     mine = bring(cache, 2)  # 1 goes, though 0 was used before it

@@ -172,7 +172,7 @@ def test_a_whole_pipeline_runs_on_a_dataset_there(environment: dict[str, str], t
         text = TINY.replace("image_size: 32}", f"image_size: 32, shard_rows: 16, target: {place}}}").replace("epochs: 3", "epochs: 1")
         command("run", str(command.config(text)))
         client = command.tracking()
-        run = command.stage_runs(command.summary["id"])["pretrain"]
+        run = command.stage_runs(command.summary["pipeline"])["pretrain"]
         losses.append([point.value for point in sorted(client.get_metric_history(run.info.run_id, "train/loss"), key=lambda one: one.step)])
     assert len(losses[0]) > 5
     np.testing.assert_array_equal(losses[0], losses[1])
