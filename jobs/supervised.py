@@ -146,6 +146,7 @@ def _categories(dataset: PreparedDataset) -> set[str]:
 
 def _classes(dataset: PreparedDataset) -> set[str]:
     names, present = dataset.manifest["part_names"], np.zeros(len(dataset.manifest["part_names"]), bool)
+    dataset.expect(range(len(dataset)))
     for row in range(len(dataset)):
         present[np.asarray(dataset.parts(row))] = True
     return {name for name, there in zip(names, present, strict=True) if there}

@@ -96,9 +96,12 @@ def read(file: Uri) -> bytes:
 
 
 def write(file: Uri, data: bytes | Path) -> None:
-    """Makes or replaces an object, whole or not at all, from bytes or from a file."""
+    """Makes or replaces an object from bytes or from a file.
+
+    A process that is killed leaves nothing; one that is interrupted may leave the beginning, as the client closes what it opened. So who
+    writes several writes the one that says that they are whole last.
+    """
     with _called(file) as (files, _):
-        # Without `with`: leaving it on an error would close the stream, and closing is what makes the object appear.
         stream = files.open_output_stream(_key(file))
         if isinstance(data, bytes):
             stream.write(data)

@@ -53,7 +53,7 @@ def read(file: Place) -> bytes:
 
 
 def write(file: Place, data: bytes | Path) -> None:
-    """Makes or replaces a file from bytes or from another file, whole or not at all."""
+    """Makes or replaces a file from bytes or from another file; in a folder whole or not at all, in a store as `buckets.write` says."""
     if isinstance(file, Uri):
         patiently(lambda: buckets.write(file, data))
         return

@@ -105,7 +105,10 @@ def datasets(service: TheService, _: Viewer) -> list[dict[str, Any]]:
                 folders[place_of(target)] = None
     there = [str(folder) for folder in folders if isinstance(folder, Uri) or folder.is_dir()]
     command = [sys.executable, "-m", "jobs.list_data", *there, "--json"]  # the readers are the jobs' own; a service holds no pyarrow
-    done = subprocess.run(command, cwd=project_tree(), capture_output=True, text=True, timeout=_LOOK_S)
+    try:
+        done = subprocess.run(command, cwd=project_tree(), capture_output=True, text=True, timeout=_LOOK_S)
+    except subprocess.TimeoutExpired:
+        raise Conflict(f"the datasets cannot be listed: a store or a mount among them does not answer within {_LOOK_S:g} s") from None
     if done.returncode not in (0, 1):
         raise Conflict(f"the datasets cannot be listed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     found: list[dict[str, Any]] = json.loads(done.stdout or "[]")

@@ -10,11 +10,12 @@ import pytest
 
 from cluster.local import LocalCluster
 from jobs.config import Pipeline as Config
-from jobs.config import check
+from jobs.config import check, names
 from service.endpoints import Endpoint, choose, resolve
 from service.home import Home, project_tree
 from service.preflight import Unfit, _check_reach, check_cluster, check_fits, check_local
 from service.ray_jobs import ClusterAway, Job
+from service.reconcile import _staging
 from service.tables import EMBEDDED, PRIVATE, UP
 
 
@@ -104,6 +105,35 @@ class _Cluster:
 
     def logs(self, job_id: str) -> str:
         return f"noise\n{json.dumps(self.report)}\n"
+
+
+def test_a_dataset_in_a_store_that_a_node_cannot_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    values = {
+        "data": {"kind": "synthetic"}, "probe": {"kind": "prepared", "target": "s3://shapes/ready"}, "cluster": {"storage": "/far/storage"},
+    }  # fmt: skip
+    cluster = _Cluster({"nodes": 2, "unreachable": {}, "missing": [], "stores": {"s3://shapes/ready/manifest.json": "node n2: no bucket"}})
+    with pytest.raises(Unfit, match=r"^probe.target: s3://shapes/ready holds no manifest.json on the cluster; .* \(node n2: no bucket\)$"):
+        _check_reach(check(values, "test").resolved(tmp_path), cluster, project_tree())  # type: ignore[arg-type]
+    assert cluster.command == "python -m jobs.preflight /far/storage --exists s3://shapes/ready/manifest.json"
+
+
+def test_a_dataset_in_a_store_that_this_machine_cannot_read_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ADACROSSNET_PROJECT", raising=False)  # the whole project looks
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost")
+    config = check({"data": {"kind": "prepared", "target": "s3://shapes/ready"}}, "test").resolved(tmp_path)
+    with pytest.raises(Unfit, match=r"data.target: s3://shapes/ready holds no manifest.json.*\(AWS_ENDPOINT_URL is localhost: write http://"):
+        check_local(config)
+
+
+def test_a_jobs_environment_says_where_nodes_keep_copies(tmp_path: Path) -> None:
+    cluster = {"cache": "fast", "cache_gb": 20, "stage_mounts": True}
+    config = check({"data": {"kind": "synthetic"}, "cluster": cluster}, "test").resolved(tmp_path)
+    assert _staging(json.loads(config.to_json())) == {
+        names.ENV_CACHE: str(tmp_path / "fast"), names.ENV_CACHE_GB: "20.0", names.ENV_STAGE_MOUNTS: "1",
+    }  # fmt: skip
+    assert names.ENV_CACHE not in _staging({}) and names.ENV_STAGE_MOUNTS not in _staging({"cluster": {"cache_gb": 50.0}})
 
 
 def test_paths_that_the_cluster_does_not_see_are_named_by_their_keys(tmp_path: Path) -> None:
