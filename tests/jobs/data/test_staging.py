@@ -247,6 +247,14 @@ def test_what_a_living_process_has_open_never_goes(tmp_path: Path) -> None:
     mine.close()
 
 
+def test_what_killed_processes_left_unfinished_takes_no_room(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 1000)
+    for number in (0, 1):  # the file's own, and another's
+        (tmp_path / f"{content(number)[0]}.part").write_bytes(bytes(1000))
+    bring(cache, 0).close()
+    assert kept(cache, 2) == [0] and not list(tmp_path.glob("*.part"))
+
+
 def test_an_array_alone_keeps_its_file(small: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = PreparedDataset(small, None)
     digest = dataset.manifest["shards"][dataset.shard_of(0)]["sha256"]
