@@ -241,11 +241,12 @@ def _through_another(at: Uri, what: str = "bytes") -> Iterator[bytes]:
             raise
         status = asked.wait()
     if status:
-        known = {name: kind for kind in (StorageFault, Passing) for name in [kind.__name__]}
         name, _, message = said.partition(": ")
         if name == Missing.__name__:
             raise Missing(2, "there is no such object", str(at))
-        raise known.get(name, StorageFault)(message or f"{at}: the process that reads it ended with {status}")
+        if name == Passing.__name__:
+            raise Passing(message)
+        raise StorageFault(message if name == StorageFault.__name__ else f"{at}: the process that reads it ended with {status}: {said}")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,15 @@ def test_a_staged_dataset_is_the_one_in_the_folder_and_is_fetched_once(small: Pa
     assert {path.name for path in cache.folder.iterdir() if not path.suffix} == held
     for name in held:
         assert hashlib.sha256((cache.folder / name).read_bytes()).hexdigest() == name
+
+
+def test_another_process_gets_the_name_and_opens_its_own(small: Path, cache: Cache, fetched: Path) -> None:
+    dataset = PreparedDataset(small, "train")
+    dataset.expect(range(len(dataset)))
+    sent = ForkingPickler.dumps(dataset)
+    assert len(sent) < 50_000
+    assert everything(ForkingPickler.loads(sent)) == everything(dataset)
+    assert max(Counter(fetched.read_text().split()).values()) == 1
 
 
 def test_a_dataset_in_a_bucket_reads_like_the_one_in_a_folder(
