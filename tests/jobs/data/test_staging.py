@@ -399,13 +399,14 @@ def test_a_child_forked_while_files_are_fetched_waits_for_none_of_its_own_locks(
     chunks = stores.chunks
 
     def slow(file: Place) -> Iterator[bytes]:
-        time.sleep(0.2)
+        if file.name.startswith("shard"):
+            time.sleep(0.6)
         yield from chunks(file)
 
     monkeypatch.setattr(stores, "chunks", slow)
     dataset = PreparedDataset(small, None)
     dataset.expect(range(len(dataset)))
-    time.sleep(0.1)
+    time.sleep(0.1)  # its threads hold the locks of four shards
     child: list[int] = []
     forking = threading.Thread(target=lambda: child.append(_fork_and_read(small)))
     forking.start()
