@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jobs.config import ConfigError, check, digest_of, names
 from jobs.config.pipeline import STAGES, SWEEP_STAGES
+from jobs.config.sections import Driver
 from service import failures, mlflow_runs, ray_jobs, retries, summary
 from service.endpoints import Endpoint
 from service.home import Home
@@ -220,7 +221,8 @@ class Reconciler:
         }
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
         with clean_copy(self.tree) as folder:
-            jobs.submit(attempt.job_id, f"python -m {_module(stage)}", folder, env, metadata)
+            driver = Driver.model_validate((pipeline.config["cluster"].get("drivers") or {}).get(stage.name) or {})
+            jobs.submit(attempt.job_id, f"python -m {_module(stage)}", folder, env, metadata, driver)
         self.after("job submitted")
         attempt.started = time.time()
         attempt.state = RUNNING

@@ -45,6 +45,7 @@ class Settings(Strict):
     """configs/service.yaml."""
 
     at_once: Count = AT_ONCE  # pipelines that run on one cluster together
+    patience_s: Positive = 1800.0  # seconds that Ray or MLflow may be away before the pipelines that run there fail; `resume` goes on
     quota: Quota = Quota()  # of everyone
     quotas: dict[str, Quota] = {}  # of those named here instead
     # Folders that configs sent to the server may name (storage, sources, targets): nothing outside them. Relative paths start at the first.

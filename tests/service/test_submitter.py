@@ -19,6 +19,7 @@ from service.home import Home
 from service.launch import cancel, keep_logs, reopen
 from service.ledger import Ledger
 from service.mlflow_runs import Runs
+from service.ray_jobs import RayJobs
 from service.reconcile import STEPS, Reconciler
 from service.session import Hold
 from service.settings import Quota, Settings
@@ -281,6 +282,22 @@ def test_a_full_gpu_goes_on_with_half_the_batch_where_the_config_allows_it(
     assert (row.state, [one.state for one in row.stages[0].attempts]) == (SUCCEEDED, [RETRIED, SUCCEEDED])
     assert row.stages[0].changes == {"pretrain.batch": 16}
     assert row.config["pretrain"]["batch"] == 32, "what was asked stays on record"
+
+
+def test_a_stages_driver_reserves_what_the_config_says(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger, shared: tuple[Home, LocalCluster]
+) -> None:
+    pipeline = add("prepare")
+    config = ledger.get(pipeline).config
+    cluster = {**config["cluster"], "drivers": {"prepare": {"cpus": 2.0, "gpus": 0.0, "accelerator_type": None}}}
+    ledger.set_pipeline(pipeline, config={**config, "cluster": cluster})
+    row = until_ended(submitter, pipeline)
+    assert row.state == SUCCEEDED
+    endpoint = resolve(UP, EMBEDDED, shared[0])
+    assert endpoint is not None
+    answer = RayJobs(endpoint.ray, endpoint.token)._call("GET", f"/api/jobs/{row.stages[0].attempts[0].job_id}")
+    assert answer is not None
+    assert answer.json()["entrypoint_num_cpus"] == 2.0
 
 
 def test_a_stage_over_its_time_is_stopped_and_fails_with_the_limits_name(
