@@ -69,7 +69,11 @@ def config_values(sent: dict[str, Any] | str) -> dict[str, Any]:
 
 def _parsed(text: str) -> Any:
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEP:  # before it is built: thousands of levels take seconds
+                raise ConfigError("config: is nested too deeply")
             if isinstance(event, yaml.AliasEvent):  # a few lines of them make gigabytes
                 line = event.start_mark.line + 1 if event.start_mark else "?"
                 raise ConfigError(f"config: line {line}: YAML sent here has no anchors and aliases; write it out")
@@ -78,8 +82,6 @@ def _parsed(text: str) -> Any:
         raise ConfigError(str(error) if str(error).startswith("config: ") else f"config: {error}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"config: is not valid YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError("config: is nested too deeply") from None
 
 
 def _texts(value: Any, depth: int) -> Iterator[str]:

@@ -82,6 +82,7 @@ def test_evaluations_run_beside_each_other_and_one_that_fails_keeps_no_other_fro
     assert row.state == SUCCEEDED and sorted(ran(row)) == ["fewshot", "fewshot", "parts", "parts", "prepare"]
 
 
+@pytest.mark.soak
 def test_one_evaluation_at_once_is_the_default_and_cancelling_stops_all_that_run(
     submitter: Submitter, add: Callable[..., str], ledger: Ledger, home: Home
 ) -> None:
@@ -379,6 +380,7 @@ def test_a_cluster_that_went_away_fails_the_pipeline_after_a_while_and_its_recor
         impatient.release()
 
 
+@pytest.mark.soak
 def test_the_job_of_a_pipeline_that_was_given_up_is_stopped_while_mlflow_is_away_and_reopening_starts_another(
     ledger: Ledger,
     home: Home,
