@@ -15,13 +15,11 @@ from jobs.config import digest_of
 from jobs.config.datasets import Preparing
 from jobs.data.augment import resample, turned
 from jobs.data.draws import generator
-from jobs.data.format import file_sha256, shard_name, shard_table, write_table, write_text
+from jobs.data.format import WORK, file_sha256, shard_name, shard_table, write_table, write_text
 from jobs.data.images import side
 from jobs.data.items import Item, Reject, Shape
 from jobs.data.rendering import Unrenderable
 from jobs.data.tables import SOURCES, Source
-
-WORK = ".work"  # inside the dataset's folder while it is being prepared: a note a finished shard
 
 
 @dataclass(frozen=True)

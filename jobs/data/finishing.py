@@ -14,12 +14,13 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.config.datasets import Preparing
-from jobs.data.building import WORK, Built, settings_of
+from jobs.data.building import Built, settings_of
 from jobs.data.format import (
     INDEX,
     REJECTS,
     SCHEMA_VERSION,
     SPLITS,
+    WORK,
     digest,
     read_manifest,
     shard_name,
