@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from jobs.config.datasets import Folder
 from jobs.config.strict import Count, Positive, Strict
 
+RULE = Path(__file__).parents[1] / "configs" / "promotion.yaml"
 AT_ONCE = 2  # pipelines that run on a cluster together: every driver holds torch in memory
 
 
@@ -53,7 +54,7 @@ class Settings(Strict):
     body_kb: Count = 256  # largest request
     requests_per_minute: Count = 6000  # of one token, and of one address without a valid one a tenth of it
     proxies: Annotated[tuple[str, ...], Field(strict=False)] = ()  # networks whose X-Forwarded-For is believed: 10.0.0.0/8
-    promotion: Folder = Path("configs/promotion.yaml")  # the rule by which versions become champion
+    promotion: Folder = Path("configs/promotion.yaml")  # the rule by which versions become champion; relative to the project
     webhooks: Annotated[tuple[Webhook, ...], Field(strict=False)] = ()
     webhook_tries: Count = 8  # the first waits 10 s for the second, each next one twice as long
     webhook_first_wait_s: Positive = 10.0
@@ -67,6 +68,11 @@ class Settings(Strict):
             except ValueError:
                 raise ValueError(f"{one!r} is no network, such as 10.0.0.0/8 or 127.0.0.1/32") from None
         return proxies
+
+    @property
+    def rule(self) -> Path:
+        """Where the rule lies."""
+        return RULE.parents[1] / self.promotion  # an absolute path stays itself
 
     def quota_of(self, owner: str) -> Quota:
         """The share of one person."""

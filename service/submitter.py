@@ -58,7 +58,7 @@ class Submitter:
         self.scope = only or SHARED
         self.holder = _name(Identity.of(os.getpid()))
         self.working_since: float | None = None  # when the step that is being taken began
-        self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after)
+        self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after, self.settings.rule)
         self._clients: dict[Endpoint, tuple[RayJobs, Runs]] = {}
         ledger.webhooks = self.settings.webhooks
         self._admission = Admission(

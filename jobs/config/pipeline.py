@@ -40,6 +40,7 @@ class Pipeline(Strict):
     tracking: Tracking = Tracking()
     limits: Limits = Limits()
     candidate: bool = True  # the registered version gets the alias `candidate`; false: it stays where it is
+    promote: bool = False  # once all has succeeded, the registered version becomes champion where the service's written rule allows it
     sweep: Sweep | None = None  # search the weighting of the losses instead of training once (`adacrossnet sweep`)
     suite: Suite | None = None  # judge this encoder instead of training one (`adacrossnet evaluate --task suite`)
 
@@ -81,6 +82,7 @@ class Pipeline(Strict):
             self._check_pretraining()
         self._check_evaluations()
         self._check_drivers()
+        self._check_promotion()
         if self.sweep is not None:
             if self.evaluations:
                 raise ValueError("a sweep has no further evaluations: drop them, and judge what it registers (adacrossnet evaluate)")
@@ -117,6 +119,10 @@ class Pipeline(Strict):
                 raise ValueError(f"{field} is {given.kind}, blocks of rooms: pretraining and the linear SVM take datasets of shapes")
         if getattr(self.data, "views", 1) == 0:
             raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
+
+    def _check_promotion(self) -> None:
+        if self.promote and "register" not in self.stages:
+            raise ValueError("promote is true, but this pipeline registers no version: drop it, and use `adacrossnet models promote`")
 
     def _check_drivers(self) -> None:
         for stage in self.cluster.drivers:
