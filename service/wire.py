@@ -31,6 +31,65 @@ class Submission(BaseModel):
     priority: int = Field(default=0, ge=PRIORITIES.start, lt=PRIORITIES.stop, description="The higher, the earlier.")
 
 
+class Attempt(BaseModel):
+    """One Ray job of a stage. Times are seconds since 1970."""
+
+    number: int = Field(examples=[1])
+    job: str = Field(examples=["quickstart-20260101-3fa2c1-pretrain-1"])
+    state: str = Field(examples=["running"], description="queued, running, succeeded, failed, stopped, lost, or retried")
+    started: float | None
+    ended: float | None
+    message: str | None
+    cause: str | None = Field(description="Of a failure: node lost, killed, memory, gpu memory, preempted, time limit, other.")
+
+
+class Stage(BaseModel):
+    """A stage of a pipeline."""
+
+    name: str = Field(examples=["pretrain"])
+    state: str = Field(examples=["running"])
+    seconds: float | None = Field(examples=[61.5])
+    message: str | None
+    mlflow_run: str | None
+    attempts: list[Attempt]
+
+
+class Pipeline(BaseModel):
+    """A pipeline: what was asked and how far it got. Times are seconds since 1970."""
+
+    pipeline: str = Field(examples=["quickstart-20260101-3fa2c1"])
+    name: str = Field(examples=["quickstart"])
+    owner: str = Field(examples=["anna"])
+    priority: int = Field(examples=[0])
+    state: str = Field(examples=["running"], description="queued, running, succeeded, failed, cancelled, or interrupted (nobody carries it)")
+    stage: str | None = Field(examples=["pretrain"], description="The first that has not succeeded.")
+    created: float
+    ended: float | None
+    message: str | None = Field(examples=["waits for its turn: at most 2 pipelines run at once on this cluster"])
+    mlflow_run: str | None
+    stages: list[Stage]
+
+
+class WholePipeline(Pipeline):
+    """A pipeline with its resolved config, and what came of it once it has ended."""
+
+    config: dict[str, Any]
+    summary: dict[str, Any] | None
+
+
+class RunningPipeline(Pipeline):
+    """A pipeline that runs, and the last line that each running stage said of itself."""
+
+    says: dict[str, str] = Field(examples=[{"pretrain": "epoch 3/12 step 20/105 loss 5.970, 41 clouds/s, 2 min left"}])
+
+
+class SweepFound(Pipeline):
+    """A sweep, what it found, and its report as Markdown once it has ended."""
+
+    sweep: dict[str, Any] | None
+    report: str | None
+
+
 class Check(BaseModel):
     """A config that is to be checked."""
 
