@@ -61,7 +61,7 @@ class Pipeline(BaseModel):
     name: str = Field(examples=["quickstart"])
     owner: str = Field(examples=["anna"])
     priority: int = Field(examples=[0])
-    state: str = Field(examples=["running"], description="queued, running, succeeded, failed, cancelled, or interrupted (nobody carries it)")
+    state: str = Field(examples=["running"], description="queued, running, succeeded, failed, cancelled, or interrupted: carried by nobody")
     stage: str | None = Field(examples=["pretrain"], description="The first that has not succeeded.")
     created: float
     ended: float | None
