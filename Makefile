@@ -31,6 +31,7 @@ check: $(STAMP)  ## lint and types
 
 bench: $(STAMP)  ## speed as ratios measured in one run
 	$(BIN)/python -m jobs.bench
+	$(BIN)/python -m service.measure
 
 up: $(STAMP)  ## a local cluster, MLflow and a submitter that stay up
 	@$(BIN)/adacrossnet up

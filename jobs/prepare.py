@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -22,16 +22,16 @@ from jobs.config import Data, check_data, digest_of, names
 from jobs.config.datasets import Prepared
 from jobs.config.places import Place, Uri
 from jobs.data import stores
-from jobs.data.building import WORK, Built, build_shard, settings_of
-from jobs.data.finishing import finish, renamed
-from jobs.data.format import INDEX, MANIFEST, REJECTS, checksum_faults, presence_faults, read_manifest, shard_name
+from jobs.data.format import INDEX, MANIFEST, REJECTS, WORK, checksum_faults, presence_faults, read_manifest, shard_name
 from jobs.data.items import Item
 from jobs.data.locking import held
 from jobs.data.prepared import check_shards
-from jobs.data.tables import SOURCES
 from jobs.data.times import remember_times, rewritten
 from jobs.show import contact_sheet
 from jobs.tracking import Stage, run_stage
+
+if TYPE_CHECKING:
+    from jobs.data.building import Built
 
 BLOCKS_A_ROOM = 64  # about: what a raw room counts for in a shard
 EVERY_S = 1.0  # seconds between two progress lines, at least
@@ -61,7 +61,6 @@ def prepare_stage(stage: Stage) -> None:
         from jobs.suite import FACTS, pinned  # PyTorch, which preparing does without
 
         facts[FACTS] = pinned(stage)
-    ray.init(log_to_driver=False)
     for section, data in stage.config.datasets.items():
         manifest = prepare(data, say=stage.say, parallel=True)
         facts[section] = {key: value for key, value in manifest.items() if key != "shards"} | {"target": str(data.target)}
@@ -88,6 +87,9 @@ def prepare(data: Data, say: Callable[[str], None], parallel: bool) -> dict[str,
     if isinstance(data, Prepared):
         check_shards(folder)
         return _summed_up(folder, read_manifest(folder), say)
+    from jobs.data.finishing import finish, renamed  # the readers and what builds: two seconds that a prepared dataset does without
+    from jobs.data.tables import SOURCES
+
     items = SOURCES[data.kind].list_items(data)
     categories = sorted({item.category for item in items})
     _compare_counts(items, SOURCES[data.kind].counts(data), say)
@@ -120,6 +122,8 @@ def _compare_counts(items: Sequence[Item], expected: dict[str, int], say: Callab
 
 def _reusable(folder: Place, data: Any, listing: str, items: Sequence[Item], say: Callable[[str], None]) -> bool:
     """Whether the finished dataset in `folder` is what is asked for; a damaged one is built again, another one is never overwritten."""
+    from jobs.data.building import settings_of
+
     manifest, settings = read_manifest(folder), settings_of(data)
     # A setting that came later stood at its default when older manifests were written; the version was 1.
     fields = type(data).model_fields
@@ -158,16 +162,22 @@ def _refuse_foreign(folder: Place) -> None:
 
 
 def _in_process(folder: Place, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
+    from jobs.data.building import build_shard
+
     for number, items in enumerate(parts):
         yield build_shard(folder, number, items, data, categories, progress.within_shard())
 
 
 @ray.remote(num_cpus=1)
 def _task(folder: Place, number: int, items: list[Item], data: Any, categories: list[str]) -> Built:
+    from jobs.data.building import build_shard
+
     return build_shard(folder, number, items, data, categories, lambda count: None)
 
 
 def _in_tasks(folder: Place, parts: Sequence[list[Item]], data: Any, categories: list[str], progress: _Progress) -> Iterator[Built]:
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
     waiting = {_task.remote(folder, number, items, data, categories): len(items) for number, items in enumerate(parts)}
     while waiting:
         (ready,), _ = ray.wait(list(waiting), num_returns=1)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 _TIMEOUT_S = (5, 60)
+_PAGE = 100  # pipelines
 TOKEN_FILE = "ADACROSSNET_TOKEN_FILE"
 
 
@@ -41,6 +42,15 @@ class Remote:
     def get(self, path: str, **params: Any) -> Any:
         """The JSON under a path. Raises ServerAway, Declined."""
         return self._ask("GET", path, params={key: value for key, value in params.items() if value is not None}).json()
+
+    def pipelines(self) -> Iterator[dict[str, Any]]:
+        """Every pipeline, newest first, a page at a time."""
+        before = None
+        while True:
+            page = self.get("/v1/pipelines", limit=_PAGE, before=before)
+            yield from page["pipelines"]
+            if (before := page["next"]) is None:
+                return
 
     def post(self, path: str, body: dict[str, Any] | None = None, once: bool = False) -> Any:
         """The JSON answer to a POST; `once`: with an idempotency key, so that asking again after a broken connection is safe."""

@@ -16,7 +16,7 @@ from jobs.config import Pipeline as Config
 from jobs.config.places import looks_like_uri
 from service.endpoints import Endpoint
 from service.home import project_tree
-from service.ray_jobs import FAILED, TERMINAL, ClusterAway, RayJobs
+from service.ray_jobs import ACCELERATOR, FAILED, TERMINAL, ClusterAway, RayJobs
 from service.working_dir import clean_copy
 
 _REACH_S = 180.0  # the storage check is a Ray job; the first one on a node takes some seconds
@@ -27,8 +27,12 @@ class Unfit(ValueError):
 
 
 def check_fits(config: Config, nodes: list[dict[str, float]], where: str) -> None:
-    """Raises Unfit when the workers (none spans nodes), with the validation beside them, never find room, however long one waits."""
+    """Raises Unfit when the workers (none spans nodes), the validation beside them or a driver never find room, however long one waits."""
     asked = config.cluster
+    _check_drivers(config, nodes, where)
+    if asked.accelerator_type is not None:
+        nodes = [node for node in nodes if f"{ACCELERATOR}{asked.accelerator_type}" in node]
+        where = f"of type {asked.accelerator_type}, {where}"
     wish = {"CPU": asked.cpus_per_worker, "GPU": asked.gpus_per_worker}
     needs = {kind: amount for kind, amount in wish.items() if amount > 0}
     room = _room(needs, nodes)
@@ -44,6 +48,18 @@ def check_fits(config: Config, nodes: list[dict[str, float]], where: str) -> Non
         f"the pipeline asks for {asked.workers} worker{'s'[: asked.workers != 1]} x {wanted}; "
         f"{where} has {have} on {len(nodes)} node{'s'[: len(nodes) != 1]}, room for {room}: {advice}"
     )
+
+
+def _check_drivers(config: Config, nodes: list[dict[str, float]], where: str) -> None:
+    """Raises Unfit when the driver of a stage asks for what no node has."""
+    for stage, driver in config.cluster.drivers.items():
+        needs = {"CPU": driver.cpus, "GPU": driver.gpus}
+        kind = f"{ACCELERATOR}{driver.accelerator_type}" if driver.accelerator_type is not None else None
+        if any(all(node.get(name, 0) >= amount for name, amount in needs.items()) and (kind is None or kind in node) for node in nodes):
+            continue
+        wanted = " and ".join(f"{amount:g} {name}" for name, amount in needs.items() if amount)
+        typed = f" of type {driver.accelerator_type}" if kind is not None else ""
+        raise Unfit(f"cluster.drivers.{stage} asks for {wanted or 'a GPU'}{typed}, and no node of {where} has that: lower it, or add one")
 
 
 def _check_validator(config: Config, needs: dict[str, float], nodes: list[dict[str, float]], where: str) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import requests
 
+from jobs.config.sections import Driver
+
 _TIMEOUT_S = (5, 30)  # to connect, to answer
 
 PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED = "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"  # Ray's names
 TERMINAL = (SUCCEEDED, FAILED, STOPPED)
+ACCELERATOR = "accelerator_type:"  # of a node's resources
 _UNNAMED = re.compile(r"node_?[0-9a-f]{32,}", re.IGNORECASE)
 
 
@@ -45,8 +48,10 @@ class RayJobs:
         value = response.json()
         return Job(value["status"], value.get("message") or "", _seconds(value.get("start_time")), _seconds(value.get("end_time")))
 
-    def submit(self, job_id: str, entrypoint: str, working_dir: Path, env: dict[str, str], metadata: dict[str, str]) -> None:
-        """Starts the job unless the server knows its id already: asking twice starts it once."""
+    def submit(
+        self, job_id: str, entrypoint: str, working_dir: Path, env: dict[str, str], metadata: dict[str, str], driver: Driver | None = None
+    ) -> None:
+        """Starts the job unless the server knows its id already: asking twice starts it once. `driver`: what it reserves."""
         if self.job(job_id) is not None:
             return
         from ray.job_submission import JobSubmissionClient  # 0.7 s
@@ -56,7 +61,9 @@ class RayJobs:
         try:
             client = JobSubmissionClient(self.address, headers=dict(self._headers))
             runtime_env: dict[str, Any] = {"working_dir": str(working_dir), "env_vars": env}
-            client.submit_job(entrypoint=entrypoint, submission_id=job_id, runtime_env=runtime_env, metadata=metadata)
+            client.submit_job(
+                entrypoint=entrypoint, submission_id=job_id, runtime_env=runtime_env, metadata=metadata, **_reserved(driver or Driver())
+            )
         except (RuntimeError, ConnectionError, requests.RequestException) as error:
             if self.job(job_id) is None:  # else another one submitted it between the question and ours
                 raise ClusterAway(f"the job server at {self.address} did not take the job {job_id}: {error}") from None
@@ -105,6 +112,14 @@ class RayJobs:
         if not response.ok:
             raise ClusterAway(f"the cluster at {self.address} answered {response.status_code} to {path}: {response.text[:300]}")
         return response
+
+
+def _reserved(driver: Driver) -> dict[str, Any]:
+    """As Ray's client takes it. Without any of them the driver runs on the head."""
+    asked: dict[str, Any] = {"entrypoint_num_cpus": driver.cpus or None, "entrypoint_num_gpus": driver.gpus or None}
+    if driver.accelerator_type is not None:
+        asked["entrypoint_resources"] = {f"{ACCELERATOR}{driver.accelerator_type}": 0.001}  # Ray's own way to ask for one
+    return {key: value for key, value in asked.items() if value is not None}
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -17,14 +17,18 @@ from typing import Any
 
 from jobs.config import ConfigError, check, digest_of, names
 from jobs.config.pipeline import STAGES, SWEEP_STAGES
+from jobs.config.sections import Driver
 from service import failures, mlflow_runs, ray_jobs, retries, summary
 from service.endpoints import Endpoint
 from service.home import Home
 from service.job_log import error_in
 from service.ledger import Ledger
 from service.mlflow_runs import PARENT, Runs, TrackingAway
+from service.promotion import read_rule
 from service.ray_jobs import ClusterAway, RayJobs
+from service.settings import RULE
 from service.tables import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, STOPPED, SUCCEEDED, Attempt, Pipeline, Stage
+from service.versions import promote_by_rule
 from service.working_dir import clean_copy, code_digest
 
 STEPS = (
@@ -47,6 +51,7 @@ class Reconciler:
     tree: Path
     hold: Callable[[], None]
     after: Callable[[str], None]
+    rule: Path = RULE
 
     def advance(self, pipeline: Pipeline, endpoint: Endpoint, jobs: RayJobs, runs: Runs) -> None:
         """Takes every step that can be taken now; returns while a job runs. Raises ClusterAway, TrackingAway, and what `hold` raises."""
@@ -92,7 +97,24 @@ class Reconciler:
             wrong = [stage for stage in now if stage.state != SUCCEEDED]
             state = SUCCEEDED if not wrong else FAILED if any(stage.state == FAILED for stage in wrong) else CANCELLED
             said = "\n".join(f"{stage.name}: {stage.message}" for stage in wrong)
+            if state == SUCCEEDED and pipeline.config.get("promote"):
+                said = self._promote(pipeline, runs)
             self._close(pipeline, state, said or None, runs, experiment)
+
+    def _promote(self, pipeline: Pipeline, runs: Runs) -> str:
+        """Makes the registered version champion where the rule allows it; what came of that. Again, it finds it champion already."""
+        stage = next(stage for stage in pipeline.stages if stage.name == "register")
+        assert stage.run_id is not None
+        made = runs.read_json(stage.run_id, "register.json") or {}
+        version = f"{made.get('name')}/{made.get('version')}"
+        self.hold()
+        try:
+            said = promote_by_rule(runs, version, read_rule(self.rule), pipeline.owner, f"asked for by the pipeline {pipeline.id}", False)
+        except ValueError as refused:  # by the rule, or a rule that is none
+            return str(refused)
+        self.after("promoted")
+        self.ledger.note("promoted", {"version": version, "by": pipeline.owner, "pipeline": pipeline.id, "said": said})
+        return said
 
     def _ensure_parent(self, pipeline: Pipeline, endpoint: Endpoint, runs: Runs, experiment: str) -> None:
         if pipeline.run_id is not None:
@@ -222,7 +244,8 @@ class Reconciler:
         }
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
         with clean_copy(self.tree) as folder:
-            jobs.submit(attempt.job_id, f"python -m {_module(stage)}", folder, env, metadata)
+            driver = Driver.model_validate((pipeline.config["cluster"].get("drivers") or {}).get(stage.name) or {})
+            jobs.submit(attempt.job_id, f"python -m {_module(stage)}", folder, env, metadata, driver)
         self.after("job submitted")
         attempt.started = time.time()
         attempt.state = RUNNING

@@ -76,11 +76,10 @@ def run(home: Home, settings: Settings, listen: Listen) -> None:
 
 
 def make_service(home: Home, settings: Settings, ledger: Ledger) -> Service:
-    """The service's parts over one ledger; its roots made absolute, its rule found. ValueError for a rule that is none."""
+    """The service's parts over one ledger; its roots made absolute. ValueError for a rule that is none."""
     roots = tuple(place_here(root) for root in settings.roots)
-    rule = Path(__file__).parents[1] / settings.promotion  # an absolute path stays itself
-    read_rule(rule)  # before anything is served
-    settings = settings.model_copy(update={"roots": roots, "promotion": rule})
+    read_rule(settings.rule)  # before anything is served
+    settings = settings.model_copy(update={"roots": roots})
     operations = Operations(ledger, home, settings, roots, service_target(home))
     return Service(operations, Submitter(ledger, home, settings=settings), Progress(ledger, home))
 

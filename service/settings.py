@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from jobs.config.places import Folder, PlaceField, Uri
 from jobs.config.strict import Count, Positive, Strict
 
+RULE = Path(__file__).parents[1] / "configs" / "promotion.yaml"
 AT_ONCE = 2  # pipelines that run on a cluster together: every driver holds torch in memory
 
 
@@ -45,6 +46,7 @@ class Settings(Strict):
     """configs/service.yaml."""
 
     at_once: Count = AT_ONCE  # pipelines that run on one cluster together
+    patience_s: Positive = 1800.0  # seconds that Ray or MLflow may be away before the pipelines that run there fail; `resume` goes on
     quota: Quota = Quota()  # of everyone
     quotas: dict[str, Quota] = {}  # of those named here instead
     # Folders that configs sent to the server may name (storage, sources, targets): nothing outside them. Relative paths start at the first.
@@ -53,7 +55,7 @@ class Settings(Strict):
     body_kb: Count = 256  # largest request
     requests_per_minute: Count = 6000  # of one token, and of one address without a valid one a tenth of it
     proxies: Annotated[tuple[str, ...], Field(strict=False)] = ()  # networks whose X-Forwarded-For is believed: 10.0.0.0/8
-    promotion: Folder = Path("configs/promotion.yaml")  # the rule by which versions become champion
+    promotion: Folder = Path("configs/promotion.yaml")  # the rule by which versions become champion; relative to the project
     webhooks: Annotated[tuple[Webhook, ...], Field(strict=False)] = ()
     webhook_tries: Count = 8  # the first waits 10 s for the second, each next one twice as long
     webhook_first_wait_s: Positive = 10.0
@@ -74,6 +76,11 @@ class Settings(Strict):
         if all(isinstance(one, Uri) for one in roots):
             raise ValueError("names no folder: checkpoints lie in one that every node mounts, so name it beside the URIs")
         return roots
+
+    @property
+    def rule(self) -> Path:
+        """Where the rule lies."""
+        return RULE.parents[1] / self.promotion  # an absolute path stays itself
 
     def quota_of(self, owner: str) -> Quota:
         """The share of one person."""

@@ -35,7 +35,7 @@ from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, UP, Pipeline
 SHARED = "shared"  # the lease of all pipelines on shared clusters; a `run` with its own cluster holds one named after its pipeline
 LEASE_S = 20.0  # renewed before each step, and beside steps that take longer
 STEP_S = 180.0  # a step that hangs longer may meet another submitter: job ids are unique and a run in no row is closed
-PATIENCE_S = 90.0  # a cluster may stay away this long before its pipelines fail
+PATIENCE_S = 90.0  # the cluster or the MLflow of a `run` may stay away this long before it fails; shared ones longer, by the settings
 CLOSING_S = 600.0  # between two tries to close an ended pipeline's records: each waits for an MLflow that is away, and so do all others
 
 _log = logging.getLogger("adacrossnet.submitter")
@@ -50,16 +50,16 @@ class Submitter:
 
     def __init__(
         self, ledger: Ledger, home: Home, *, only: str | None = None, own: LocalCluster | None = None,
-        after: Callable[[str], None] = lambda step: None, patience: float = PATIENCE_S, settings: Settings | None = None,
+        after: Callable[[str], None] = lambda step: None, patience: float | None = None, settings: Settings | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.home, self.only, self.own = ledger, home, only, own
-        self.patience = patience
+        self.settings = settings or Settings()
+        self.patience = patience or (PATIENCE_S if only else self.settings.patience_s)
         self.scope = only or SHARED
         self.holder = _name(Identity.of(os.getpid()))
         self.working_since: float | None = None  # when the step that is being taken began
-        self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after)
+        self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after, self.settings.rule)
         self._clients: dict[Endpoint, tuple[RayJobs, Runs]] = {}
-        self.settings = settings or Settings()
         ledger.webhooks = self.settings.webhooks
         self._admission = Admission(
             ledger, self.settings, lambda cluster, tracking: resolve(cluster, tracking, home, own),

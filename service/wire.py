@@ -31,6 +31,65 @@ class Submission(BaseModel):
     priority: int = Field(default=0, ge=PRIORITIES.start, lt=PRIORITIES.stop, description="The higher, the earlier.")
 
 
+class Attempt(BaseModel):
+    """One Ray job of a stage. Times are seconds since 1970."""
+
+    number: int = Field(examples=[1])
+    job: str = Field(examples=["quickstart-20260101-3fa2c1-pretrain-1"])
+    state: str = Field(examples=["running"], description="queued, running, succeeded, failed, stopped, lost, or retried")
+    started: float | None
+    ended: float | None
+    message: str | None
+    cause: str | None = Field(description="Of a failure: node lost, killed, memory, gpu memory, preempted, time limit, other.")
+
+
+class Stage(BaseModel):
+    """A stage of a pipeline."""
+
+    name: str = Field(examples=["pretrain"])
+    state: str = Field(examples=["running"])
+    seconds: float | None = Field(examples=[61.5])
+    message: str | None
+    mlflow_run: str | None
+    attempts: list[Attempt]
+
+
+class Pipeline(BaseModel):
+    """A pipeline: what was asked and how far it got. Times are seconds since 1970."""
+
+    pipeline: str = Field(examples=["quickstart-20260101-3fa2c1"])
+    name: str = Field(examples=["quickstart"])
+    owner: str = Field(examples=["anna"])
+    priority: int = Field(examples=[0])
+    state: str = Field(examples=["running"], description="queued, running, succeeded, failed, cancelled, or interrupted: carried by nobody")
+    stage: str | None = Field(examples=["pretrain"], description="The first that has not succeeded.")
+    created: float
+    ended: float | None
+    message: str | None = Field(examples=["waits for its turn: at most 2 pipelines run at once on this cluster"])
+    mlflow_run: str | None
+    stages: list[Stage]
+
+
+class WholePipeline(Pipeline):
+    """A pipeline with its resolved config, and what came of it once it has ended."""
+
+    config: dict[str, Any]
+    summary: dict[str, Any] | None
+
+
+class RunningPipeline(Pipeline):
+    """A pipeline that runs, and the last line that each running stage said of itself."""
+
+    says: dict[str, str] = Field(examples=[{"pretrain": "epoch 3/12 step 20/105 loss 5.970, 41 clouds/s, 2 min left"}])
+
+
+class SweepFound(Pipeline):
+    """A sweep, what it found, and its report as Markdown once it has ended."""
+
+    sweep: dict[str, Any] | None
+    report: str | None
+
+
 class Check(BaseModel):
     """A config that is to be checked."""
 
@@ -69,7 +128,11 @@ def config_values(sent: dict[str, Any] | str) -> dict[str, Any]:
 
 def _parsed(text: str) -> Any:
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEP:  # before it is built: thousands of levels take seconds
+                raise ConfigError("config: is nested too deeply")
             if isinstance(event, yaml.AliasEvent):  # a few lines of them make gigabytes
                 line = event.start_mark.line + 1 if event.start_mark else "?"
                 raise ConfigError(f"config: line {line}: YAML sent here has no anchors and aliases; write it out")
@@ -78,8 +141,6 @@ def _parsed(text: str) -> Any:
         raise ConfigError(str(error) if str(error).startswith("config: ") else f"config: {error}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"config: is not valid YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError("config: is nested too deeply") from None
 
 
 def _texts(value: Any, depth: int) -> Iterator[str]:

@@ -41,6 +41,7 @@ class Pipeline(Strict):
     tracking: Tracking = Tracking()
     limits: Limits = Limits()
     candidate: bool = True  # the registered version gets the alias `candidate`; false: it stays where it is
+    promote: bool = False  # once all has succeeded, the registered version becomes champion where the service's written rule allows it
     sweep: Sweep | None = None  # search the weighting of the losses instead of training once (`adacrossnet sweep`)
     suite: Suite | None = None  # judge this encoder instead of training one (`adacrossnet evaluate --task suite`)
 
@@ -81,6 +82,8 @@ class Pipeline(Strict):
         if self.suite is None:
             self._check_pretraining()
         self._check_evaluations()
+        self._check_drivers()
+        self._check_promotion()
         if self.sweep is not None:
             if self.evaluations:
                 raise ValueError("a sweep has no further evaluations: drop them, and judge what it registers (adacrossnet evaluate)")
@@ -117,6 +120,17 @@ class Pipeline(Strict):
                 raise ValueError(f"{field} is {given.kind}, blocks of rooms: pretraining and the linear SVM take datasets of shapes")
         if getattr(self.data, "views", 1) == 0:
             raise ValueError("data.views is 0, but the cross-modal loss needs rendered views: ask for at least 1")
+
+    def _check_promotion(self) -> None:
+        if self.promote and "register" not in self.stages:
+            raise ValueError("promote is true, but this pipeline registers no version: drop it, and use `adacrossnet models promote`")
+
+    def _check_drivers(self) -> None:
+        for stage in self.cluster.drivers:
+            if stage not in self.stages:
+                raise ValueError(f"cluster.drivers: this pipeline has no stage {stage!r}, but {', '.join(self.stages)}")
+        if self.cluster.accelerator_type is not None and not self.cluster.gpus_per_worker:
+            raise ValueError("cluster.accelerator_type is of the workers' GPUs, and cluster.gpus_per_worker is 0: set that too, or drop it")
 
     def _check_evaluations(self) -> None:
         before: list[tuple[str, Evaluation, Data]] = []

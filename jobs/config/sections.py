@@ -166,6 +166,14 @@ def _at(section: BaseModel, key: str) -> object:
     return value
 
 
+class Driver(Strict):
+    """What the driver of a stage reserves on the node that it runs on. Nothing: it may run anywhere, and does so on the head."""
+
+    cpus: NonNegative = 0.0
+    gpus: NonNegative = 0.0
+    accelerator_type: str | None = None  # as Ray calls it: H100, A10G
+
+
 class Cluster(Strict):
     """Where the jobs run and with what. Empty: an embedded one-node cluster, started and stopped by the command."""
 
@@ -173,6 +181,8 @@ class Cluster(Strict):
     workers: Count = 1  # Ray Train workers (ranks)
     cpus_per_worker: Positive = 1.0  # cores a worker
     gpus_per_worker: NonNegative = 0.0  # GPUs a worker; more than 0: NCCL, else gloo
+    accelerator_type: str | None = None  # of the workers' GPUs, as Ray calls it (H100, A10G); none: any
+    drivers: dict[str, Driver] = {}  # by stage: {svm: {gpus: 1}} puts svm's, which extracts features itself, on a node with a GPU
     threads_per_worker: Count = 1  # torch threads a worker
     autoscales: bool | None = None  # nodes come when they are asked for; none: as the job server tells (Ray's second autoscaler does not)
     validator_gpus: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of a GPU for the validation beside training; 0: on the CPU

@@ -19,13 +19,11 @@ from jobs.data import stores
 from jobs.data.augment import resample, turned
 from jobs.data.buckets import StorageFault
 from jobs.data.draws import generator
-from jobs.data.format import file_sha256, shard_name, shard_table, write_table
+from jobs.data.format import WORK, file_sha256, shard_name, shard_table, write_table
 from jobs.data.images import side
 from jobs.data.items import Item, Reject, Shape
 from jobs.data.rendering import Unrenderable
 from jobs.data.tables import SOURCES, Source
-
-WORK = ".work"  # inside the dataset's folder while it is being prepared: a note a finished shard
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ import pyarrow as pa
 from jobs.config.datasets import Preparing
 from jobs.config.places import Place, Uri
 from jobs.data import stores
-from jobs.data.building import WORK, Built, settings_of
+from jobs.data.building import Built, settings_of
 from jobs.data.format import (
     INDEX,
     MANIFEST,
     REJECTS,
     SCHEMA_VERSION,
     SPLITS,
+    WORK,
     digest,
     read_manifest,
     shard_name,

@@ -24,6 +24,7 @@ from jobs.data import stores
 
 SCHEMA_VERSION = 1
 MANIFEST, INDEX, REJECTS = "manifest.json", "index.arrow", "rejects.jsonl"
+WORK = ".work"  # inside the dataset's folder while it is being prepared: a note a finished shard
 REQUIRED = {  # keys of a manifest; the name came later
     *("kind", "variant", "categories", "splits", "points", "views", "image_size", "part_names", "resampled", "rejects"),
     *("shards", "index_sha256", "digest", "data", "listing"),

@@ -5,9 +5,12 @@ K classes; I rows of class i, J rows of class j or classes beside i, P rows of a
 """
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from threadpoolctl import threadpool_limits
 MOST_DECADES = 6  # how far the grid may widen at either end
 GRAM_BYTES = 2**30  # of inner products kept for the next C, and the most that the kernel of one pair of classes may take
 WHOLE_BYTES = 2**26  # the largest kernel of all classes that is fitted at once (2,896 rows)
+MOST_THREADS = 8  # each holds products of its own while it works: a sixteenth of GRAM_BYTES, and the kernel of a pair
 PIECE_BYTES = 2**22  # of inner products computed at once
 ROUNDING = 2 * np.finfo(np.float64).eps  # times the terms of a sum and their size: by how much two orders of summing may differ, at most
 
@@ -118,12 +122,15 @@ class OneVsOne:
     products, kept for the next C, and go to libsvm's own solver: it takes the same steps, so dual coefficients and intercepts are SVC's to
     the last bit. Where the order of summing could turn a rounding or a vote, libsvm's own order decides.
 
-    Few rows (a kernel within `whole_bytes`) are fitted at once, more a pair of classes at a time. Memory: features in float64, N^2 / 2
-    products in float32 (0.2 GB for 9,840 rows), the kernel of one pair in float64; nothing of size T N. Products beyond `gram_bytes` are
-    computed again at every call of `predict`; a pair beyond it is fitted on its features, as SVC does.
+    Few rows (a kernel within `whole_bytes`) are fitted at once, more a pair of classes at a time, by `threads` at once (as many as there
+    are cores): libsvm and the products let the others run meanwhile, and no result depends on their order. Memory: features in float64,
+    N^2 / 2 products in float32 (0.2 GB for 9,840 rows), the kernel of one pair a thread in float64; nothing of size T N. Products beyond
+    `gram_bytes` are computed again at every call of `predict`; a pair beyond it is fitted on its features, as SVC does.
     """
 
-    def __init__(self, train: Split, gram_bytes: int = GRAM_BYTES, whole_bytes: int = WHOLE_BYTES) -> None:
+    def __init__(
+        self, train: Split, gram_bytes: int = GRAM_BYTES, whole_bytes: int = WHOLE_BYTES, threads: int | None = None
+    ) -> None:
         self.classes, numbers_N, counts = np.unique(train.labels, return_inverse=True, return_counts=True)
         self.starts = [0, *np.cumsum(counts).tolist()]  # the rows of a class stand together, in their order
         self.rows_ND: np.ndarray = np.empty(train.features.shape, np.float64)
@@ -131,6 +138,8 @@ class OneVsOne:
             self.rows_ND[self.starts[i] : self.starts[i + 1]] = train.features[numbers_N == i]
         self.squares_N = np.array([ddot(row_D, row_D) for row_D in self.rows_ND])
         self.gram_bytes = gram_bytes
+        self.threads = threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
+        self.keeping = Lock()
         self.at_once = 8 * len(self.rows_ND) ** 2 <= whole_bytes
         self.machines: dict[float, Machine] = {}
         self.kept: dict[tuple[range, range], np.ndarray] = {}
@@ -141,17 +150,30 @@ class OneVsOne:
         rows_TD = np.ascontiguousarray(features_TD, np.float64)
         lengths_T1 = np.linalg.norm(rows_TD, axis=1, keepdims=True)
         votes = {c: np.zeros((len(rows_TD), len(self.classes)), np.int64) for c in cs}
-        for i, others in self._runs():
-            for c, (weights_JD, intercepts_J, doubts_J) in self.planes(i, others, cs).items():
-                values_TJ = rows_TD @ weights_JD.T + intercepts_J
-                doubtful_TJ = np.abs(values_TJ) <= lengths_T1 * doubts_J
-                for column in np.flatnonzero(doubtful_TJ.any(axis=0)):
-                    asked_T = doubtful_TJ[:, column]
-                    machine, _ = self._fit([i, others[column]], c, None)
-                    values_TJ[asked_T, column] = -machine.decision_function(rows_TD[asked_T])
-                votes[c][:, i] += (values_TJ > 0).sum(axis=1)
-                votes[c][:, others.start : others.stop] += values_TJ <= 0
+
+        def decide(run: tuple[int, range]) -> dict[float, np.ndarray]:
+            return self._decide(*run, rows_TD, lengths_T1, cs)
+
+        runs = list(self._runs())
+        with ThreadPoolExecutor(1 if self.at_once else self.threads) as pool:  # at once, the first run fits what all others read
+            for (i, others), told in zip(runs, pool.map(decide, runs), strict=True):
+                for c, positive_TJ in told.items():
+                    votes[c][:, i] += positive_TJ.sum(axis=1)
+                    votes[c][:, others.start : others.stop] += ~positive_TJ
         return {c: self.classes[votes_TK.argmax(axis=1)] for c, votes_TK in votes.items()}
+
+    def _decide(self, i: int, others: range, rows_TD: np.ndarray, lengths_T1: np.ndarray, cs: Sequence[float]) -> dict[float, np.ndarray]:
+        """C -> which rows [T, J] are told to be of class i rather than of each of `others`."""
+        told = {}
+        for c, (weights_JD, intercepts_J, doubts_J) in self.planes(i, others, cs).items():
+            values_TJ = rows_TD @ weights_JD.T + intercepts_J
+            doubtful_TJ = np.abs(values_TJ) <= lengths_T1 * doubts_J
+            for column in np.flatnonzero(doubtful_TJ.any(axis=0)):
+                asked_T = doubtful_TJ[:, column]
+                machine, _ = self._fit([i, others[column]], c, None)
+                values_TJ[asked_T, column] = -machine.decision_function(rows_TD[asked_T])
+            told[c] = values_TJ > 0
+        return told
 
     def planes(self, i: int, others: range, cs: Sequence[float]) -> dict[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """C -> class i against each later class of `others`: weights [J, D], intercepts [J] (positive values vote for i), and by how much
@@ -217,8 +239,9 @@ class OneVsOne:
             sums += slack
             for row, column in np.argwhere(sums.astype(np.float32) != piece):  # a boundary so near that the order of summing decides
                 piece[row, column] = ddot(left[row], right[start + column])
-        if sum(block.nbytes for block in self.kept.values()) + products.nbytes <= self.gram_bytes:
-            self.kept[some, others] = products
+        with self.keeping:
+            if sum(block.nbytes for block in self.kept.values()) + products.nbytes <= self.gram_bytes:
+                self.kept[some, others] = products
         return products
 
     def _kernel(self, products_PP: np.ndarray, classes: Sequence[int]) -> np.ndarray:

@@ -17,6 +17,9 @@ def workers(cluster: Cluster) -> dict[str, Any]:
     return {
         "torch_config": TorchConfig(backend="nccl" if cluster.gpus_per_worker else "gloo", timeout_s=int(cluster.collective_timeout_s)),
         "scaling_config": ScalingConfig(
-            num_workers=cluster.workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
+            num_workers=cluster.workers,
+            use_gpu=cluster.gpus_per_worker > 0,
+            resources_per_worker=resources,
+            accelerator_type=cluster.accelerator_type,
         ),
     }

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from service.typed import typed
 
 
 def list_pipelines(
-    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1, max=200)] = 20,
+    limit: Annotated[int, typer.Option(help="At most this many, newest first.", min=1)] = 20,
     as_json: AsJson = False,
     server: Server = None,
     state: State = None,
@@ -27,7 +28,7 @@ def list_pipelines(
     if server is not None:
         from service.client import Remote
 
-        where, rows = server, Remote(server).get("/v1/pipelines", limit=limit)["pipelines"]
+        where, rows = server, list(islice(Remote(server).pipelines(), limit))
     else:
         where, rows = _local_rows(limit, state)
     if as_json:

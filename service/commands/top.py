@@ -70,7 +70,8 @@ def _here(state: Path | None) -> Callable[[], dict[str, Any]]:
     service = make_service(home, Settings(), Ledger(home.ledger_url))
 
     def look() -> dict[str, Any]:
-        parts = {"cluster": cluster(service, ANYBODY), "running": running(service, ANYBODY), "queue": queue(service, ANYBODY, QUEUE)}
-        return {"where": str(home.path), **parts}
+        runs = [one.model_dump() for one in running(service, ANYBODY)]
+        waits = queue(service, ANYBODY, QUEUE)
+        return {"where": str(home.path), "cluster": cluster(service, ANYBODY), "running": runs, "queue": waits}
 
     return look

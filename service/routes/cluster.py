@@ -21,7 +21,7 @@ from service.problems import documented
 from service.ray_jobs import ClusterAway, RayJobs
 from service.submitter import SHARED, living_holder
 from service.tables import ENDED
-from service.wire import Check, Name, PipelineId, config_values
+from service.wire import Check, Name, Pipeline, PipelineId, RunningPipeline, SweepFound, config_values
 
 router = APIRouter(prefix="/v1")
 _SWEEP = "sweep"
@@ -73,7 +73,7 @@ def cluster(service: TheService, _: Viewer) -> dict[str, Any]:
 
 
 @router.get("/running", tags=["cluster"], responses=documented(401))
-def running(service: TheService, _: Viewer) -> list[dict[str, Any]]:
+def running(service: TheService, _: Viewer) -> list[RunningPipeline]:
     """What runs now: the pipelines, and the last line that each running stage said of itself."""
     operations = service.operations
     lines = service.progress.lines()
@@ -81,7 +81,7 @@ def running(service: TheService, _: Viewer) -> list[dict[str, Any]]:
     for row in operations.ledger.active():
         if row.state not in ENDED:
             says = {stage: line for (pipeline, stage), line in lines.items() if pipeline == row.id}
-            found.append({**pipeline_facts(row, operations.ledger, operations.home), "says": says})
+            found.append(RunningPipeline(**pipeline_facts(row, operations.ledger, operations.home), says=says))
     return found
 
 
@@ -118,14 +118,14 @@ def datasets(service: TheService, _: Viewer) -> list[dict[str, Any]]:
 @router.get("/sweeps", tags=["sweeps"], responses=documented(401, 404, 422))
 def sweeps(
     service: TheService, _: Viewer, limit: Annotated[int, Query(ge=1, le=200)] = 20, before: PipelineId | None = None
-) -> list[dict[str, Any]]:
+) -> list[Pipeline]:
     """Pipelines that search the weighting of the losses, newest first."""
     ledger, home = service.operations.ledger, service.operations.home
-    return [pipeline_facts(row, ledger, home) for row in ledger.recent(limit, before=before, stage=_SWEEP)]
+    return [Pipeline(**pipeline_facts(row, ledger, home)) for row in ledger.recent(limit, before=before, stage=_SWEEP)]
 
 
 @router.get("/sweeps/{pipeline}", tags=["sweeps"], responses=documented(401, 404, 409, 422))
-def sweep(pipeline: PipelineId, service: TheService, _: Viewer) -> dict[str, Any]:
+def sweep(pipeline: PipelineId, service: TheService, _: Viewer) -> SweepFound:
     """A sweep: what it found, and its report as Markdown, once it has ended."""
     ledger, home = service.operations.ledger, service.operations.home
     row = ledger.get(pipeline)
@@ -133,7 +133,8 @@ def sweep(pipeline: PipelineId, service: TheService, _: Viewer) -> dict[str, Any
         raise Conflict(f"{pipeline} is no sweep: GET /v1/pipelines/{pipeline} shows what it is")
     report = home.results(pipeline) / summary.REPORT
     found = (summary.read(pipeline, home) or {}).get("sweep")
-    return {**pipeline_facts(row, ledger, home), "sweep": found, "report": report.read_text() if report.is_file() else None}
+    text = report.read_text() if report.is_file() else None
+    return SweepFound(**pipeline_facts(row, ledger, home), sweep=found, report=text)
 
 
 @router.get("/config/schema", tags=["config"], responses=documented(401))

@@ -55,7 +55,7 @@ def promote(name: ModelName, which: Which, asked: Promotion, service: TheService
         raise Conflict("force goes against the rule: say why in reason")
     operations = service.operations
     said = promote_by_rule(
-        service.runs(), _label(name, which), read_rule(operations.settings.promotion), person.name, asked.reason, asked.force
+        service.runs(), _label(name, which), read_rule(operations.settings.rule), person.name, asked.reason, asked.force
     )
     operations.ledger.note("promoted", {"version": _label(name, which), "by": person.name, "said": said})
     return {"version": _label(name, which), "said": said}

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -17,7 +17,7 @@ from service.kept_logs import BYTES_PER_S, texts
 from service.operations import Conflict
 from service.problems import documented
 from service.tables import ENDED
-from service.wire import Name, PipelineId, Submission, config_values
+from service.wire import Name, Pipeline, PipelineId, Submission, WholePipeline, config_values
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"])
 Key = Annotated[
@@ -40,7 +40,7 @@ class Submitted(BaseModel):
 class Page(BaseModel):
     """Pipelines, newest first."""
 
-    pipelines: list[dict[str, Any]]
+    pipelines: list[Pipeline]
     next: str | None = Field(description="`before` of the next page; null on the last.")
 
 
@@ -70,31 +70,31 @@ def list_pipelines(
     """List pipelines, newest first, a page at a time."""
     ledger, home = service.operations.ledger, service.operations.home
     rows = ledger.recent(limit, before=before, state=state, owner=owner, name=name)
-    return Page(pipelines=[pipeline_facts(row, ledger, home) for row in rows], next=rows[-1].id if len(rows) == limit else None)
+    return Page(pipelines=[Pipeline(**pipeline_facts(row, ledger, home)) for row in rows], next=rows[-1].id if len(rows) == limit else None)
 
 
 @router.get("/{pipeline}", responses=documented(401, 404, 422))
-def show(pipeline: PipelineId, service: TheService, _: Viewer) -> dict[str, Any]:
+def show(pipeline: PipelineId, service: TheService, _: Viewer) -> WholePipeline:
     """A pipeline: its stages, attempts, config, what it waits for, and what came of it."""
     ledger, home = service.operations.ledger, service.operations.home
     row = ledger.get(pipeline)
-    return {**pipeline_facts(row, ledger, home), "config": row.config, "summary": summary.read(pipeline, home)}
+    return WholePipeline(**pipeline_facts(row, ledger, home), config=row.config, summary=summary.read(pipeline, home))
 
 
 @router.post("/{pipeline}/cancel", status_code=202, responses=documented(401, 403, 404, 409, 422))
-def cancel(pipeline: PipelineId, service: TheService, person: ASubmitter, request: Request) -> dict[str, Any]:
+def cancel(pipeline: PipelineId, service: TheService, person: ASubmitter, request: Request) -> Pipeline:
     """Cancel a pipeline: the submitter stops its job and ends it."""
     about(request, pipeline)
     row = service.operations.cancel(pipeline, person)
-    return pipeline_facts(row, service.operations.ledger, service.operations.home)
+    return Pipeline(**pipeline_facts(row, service.operations.ledger, service.operations.home))
 
 
 @router.post("/{pipeline}/resume", status_code=202, responses=documented(401, 403, 404, 409, 422))
-def resume(pipeline: PipelineId, service: TheService, person: ASubmitter, request: Request) -> dict[str, Any]:
+def resume(pipeline: PipelineId, service: TheService, person: ASubmitter, request: Request) -> Pipeline:
     """Go on with a failed or cancelled pipeline: finished stages are kept, the open one gets a new attempt."""
     about(request, pipeline)
     row = service.operations.resume(pipeline, person)
-    return pipeline_facts(row, service.operations.ledger, service.operations.home)
+    return Pipeline(**pipeline_facts(row, service.operations.ledger, service.operations.home))
 
 
 @router.get(

@@ -15,7 +15,7 @@ import pytest
 from jobs import prepare as job
 from jobs.config import names
 from jobs.config.datasets import Data, Meshes, Prepared, ShapenetRender, Synthetic
-from jobs.data import synthetic
+from jobs.data import finishing, synthetic, tables
 from jobs.data.finishing import name_of
 from jobs.data.format import read_manifest
 from jobs.data.items import Item, Shape
@@ -72,7 +72,7 @@ def test_a_restart_in_the_middle_keeps_finished_shards_and_gives_the_same_bytes(
             made.append(item.id)
             return synthetic.read(item, cfg)
 
-        monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], read=read))
+        monkeypatch.setitem(tables.SOURCES, "synthetic", replace(tables.SOURCES["synthetic"], read=read))
 
     read_until(20)  # two shards of eight and a half
     with pytest.raises(KeyboardInterrupt):
@@ -87,7 +87,7 @@ def test_a_restart_in_the_middle_keeps_finished_shards_and_gives_the_same_bytes(
 
 def test_a_shard_damaged_between_two_runs_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(config(tmp_path / "whole"))
-    monkeypatch.setattr(job, "finish", _interrupted)
+    monkeypatch.setattr(finishing, "finish", _interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(config(tmp_path / "cut"))
     monkeypatch.undo()
@@ -146,7 +146,7 @@ def test_a_reader_that_fails_in_an_unforeseen_way_costs_one_shape(tmp_path: Path
     def read(item: Item, cfg: Synthetic) -> Shape:
         return synthetic.read(item, cfg) if item.id != synthetic.list_items(cfg)[3].id else len(None)  # type: ignore[arg-type, return-value]
 
-    monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], read=read))
+    monkeypatch.setitem(tables.SOURCES, "synthetic", replace(tables.SOURCES["synthetic"], read=read))
     manifest, _ = prepare(config(tmp_path / "a"))
     assert manifest["rejects"] == 1
     assert "cannot be read (TypeError: object of type 'NoneType'" in (tmp_path / "a/rejects.jsonl").read_text()
@@ -326,7 +326,7 @@ def test_a_file_rewritten_with_equal_size_is_a_changed_source(tmp_path: Path) ->
 
 def test_a_restart_makes_the_shard_of_a_rewritten_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = raw_clouds(tmp_path)
-    monkeypatch.setattr(job, "finish", _interrupted)
+    monkeypatch.setattr(finishing, "finish", _interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(data)
     monkeypatch.undo()
@@ -351,7 +351,7 @@ def test_a_dataset_made_by_another_version_of_its_kind_is_not_reused(tmp_path: P
     assert manifest["data"].pop("version") == 1
     (tmp_path / "a/manifest.json").write_text(json.dumps(manifest))
     prepare(config(tmp_path / "a"))  # as the first manifests are
-    monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], version=2))
+    monkeypatch.setitem(tables.SOURCES, "synthetic", replace(tables.SOURCES["synthetic"], version=2))
     with pytest.raises(ValueError, match=r"prepared from other settings \(version\): choose another target"):
         prepare(config(tmp_path / "a"))
 
@@ -391,7 +391,7 @@ def test_two_processes_preparing_one_folder_make_it_once(tmp_path: Path, monkeyp
             assert "is being prepared by another process: waiting" in second[0].stdout.readline()
         return synthetic.read(item, cfg)
 
-    monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], read=read))
+    monkeypatch.setitem(tables.SOURCES, "synthetic", replace(tables.SOURCES["synthetic"], read=read))
     prepare(config(tmp_path / "a"))
     said, faults = second[0].communicate(timeout=60)
     assert second[0].returncode == 0, faults

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from jobs import prepare as job
 from jobs.config.datasets import Synthetic
 from jobs.config.places import Uri, place_of
-from jobs.data import building, stores, synthetic
+from jobs.data import building, stores, synthetic, tables
 from jobs.data.items import Item, Shape
 from jobs.list_data import prepared_in
 from jobs.prepare import prepare
@@ -69,7 +68,7 @@ def test_a_preparation_broken_off_is_no_dataset_and_another_machine_goes_on_with
             made.append(item.id)
             return synthetic.read(item, cfg)
 
-        monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], read=read))
+        monkeypatch.setitem(tables.SOURCES, "synthetic", replace(tables.SOURCES["synthetic"], read=read))
 
     read_until(20)  # two shards of eight and a half
     with pytest.raises(KeyboardInterrupt):
@@ -117,7 +116,7 @@ def test_no_usable_shape_leaves_the_reasons_there(store: LocalStore, monkeypatch
     def read(item: Item, cfg: Synthetic) -> Shape:
         raise OSError("broken")
 
-    monkeypatch.setitem(job.SOURCES, "synthetic", replace(job.SOURCES["synthetic"], read=read))
+    monkeypatch.setitem(tables.SOURCES, "synthetic", replace(tables.SOURCES["synthetic"], read=read))
     with pytest.raises(ValueError, match=r"none of the 34 shapes can be used: s3://shapes/sets/made/rejects.jsonl says why"):
         quietly(config(TARGET))
     reasons = stores.read(place_of(f"{TARGET}/rejects.jsonl")).decode().splitlines()

@@ -5,15 +5,16 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.local import LocalCluster
+from jobs.config import ConfigError, check, names
 from jobs.config import Pipeline as Config
-from jobs.config import check, names
 from service.endpoints import Endpoint, choose, resolve
 from service.home import Home, project_tree
-from service.preflight import Unfit, _check_reach, check_cluster, check_fits, check_local
+from service.preflight import Unfit, _check_reach, check_cluster, check_fits, check_local, grows
 from service.ray_jobs import ClusterAway, Job
 from service.reconcile import _staging
 from service.tables import EMBEDDED, PRIVATE, UP
@@ -48,6 +49,31 @@ def test_workers_fit_where_every_one_finds_its_bundle_on_a_node(config: Config, 
     else:
         with pytest.raises(Unfit):
             check_fits(config, nodes, "it")
+
+
+def test_workers_of_a_kind_of_gpu_and_drivers_need_nodes_that_have_it() -> None:
+    def asking(**cluster: Any) -> Config:
+        return check({"data": {"kind": "synthetic"}, "evaluations": [{"task": "fewshot"}], "cluster": cluster}, "test")
+
+    nodes = [{"CPU": 8.0, "GPU": 2.0, "accelerator_type:A10G": 1.0}, {"CPU": 8.0}]
+    check_fits(asking(workers=2, gpus_per_worker=1.0, accelerator_type="A10G"), nodes, "it")
+    with pytest.raises(Unfit, match=r"2 workers x 1 CPU and 1 GPU; of type H100, it has 0 CPU, 0 GPU on 0 nodes, room for 0"):
+        check_fits(asking(workers=2, gpus_per_worker=1.0, accelerator_type="H100"), nodes, "it")
+    check_fits(asking(drivers={"fewshot": {"gpus": 1.0, "accelerator_type": "A10G"}, "evaluate": {"cpus": 8.0}}), nodes, "it")
+    with pytest.raises(Unfit, match=r"cluster.drivers.fewshot asks for 1 GPU of type H100, and no node of it has that"):
+        check_fits(asking(drivers={"fewshot": {"gpus": 1.0, "accelerator_type": "H100"}}), nodes, "it")
+    with pytest.raises(Unfit, match=r"cluster.drivers.evaluate asks for 16 CPU, and no node"):
+        check_fits(asking(drivers={"evaluate": {"cpus": 16.0}}), nodes, "it")
+    with pytest.raises(ConfigError, match="this pipeline has no stage 'parts', but prepare, pretrain, evaluate, register, fewshot"):
+        asking(drivers={"parts": {"gpus": 1.0}})
+    with pytest.raises(ConfigError, match=r"cluster\.gpus_per_worker is 0: set that too"):
+        asking(accelerator_type="H100")
+
+
+def test_a_cluster_said_to_grow_is_no_limit_whatever_the_job_server_tells() -> None:
+    for said, seen, expected in ((None, True, True), (None, False, False), (True, False, True), (False, True, False)):
+        config = check({"data": {"kind": "synthetic"}, "cluster": {"autoscales": said}}, "test")
+        assert grows(config, seen) is expected
 
 
 def test_the_message_says_what_was_asked_what_is_there_and_what_to_change() -> None:

@@ -13,12 +13,14 @@ import pytest
 
 from cluster.local import LocalCluster
 from jobs.config import Pipeline as Config
+from jobs.config.sections import Driver
 from service import summary
 from service.endpoints import Target, resolve
 from service.home import Home
 from service.launch import cancel, keep_logs, reopen
 from service.ledger import Ledger
 from service.mlflow_runs import Runs
+from service.ray_jobs import _reserved
 from service.reconcile import STEPS, Reconciler
 from service.session import Hold
 from service.settings import Quota, Settings
@@ -81,6 +83,7 @@ def test_evaluations_run_beside_each_other_and_one_that_fails_keeps_no_other_fro
     assert row.state == SUCCEEDED and sorted(ran(row)) == ["fewshot", "fewshot", "parts", "parts", "prepare"]
 
 
+@pytest.mark.soak
 def test_one_evaluation_at_once_is_the_default_and_cancelling_stops_all_that_run(
     submitter: Submitter, add: Callable[..., str], ledger: Ledger, home: Home
 ) -> None:
@@ -283,6 +286,36 @@ def test_a_full_gpu_goes_on_with_half_the_batch_where_the_config_allows_it(
     assert row.config["pretrain"]["batch"] == 32, "what was asked stays on record"
 
 
+def test_a_stages_driver_reserves_what_the_config_says(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger
+) -> None:
+    pipeline = add("prepare")
+    config = ledger.get(pipeline).config
+    cluster = {**config["cluster"], "drivers": {"prepare": {"cpus": 2.0, "gpus": 0.0, "accelerator_type": None}}}
+    ledger.set_pipeline(pipeline, config={**config, "cluster": cluster})
+    assert until_ended(submitter, pipeline).state == SUCCEEDED, "Ray takes what is asked for"
+    assert _reserved(Driver(cpus=2.0, gpus=0.5, accelerator_type="A10G")) == {
+        "entrypoint_num_cpus": 2.0, "entrypoint_num_gpus": 0.5, "entrypoint_resources": {"accelerator_type:A10G": 0.001},
+    }  # fmt: skip
+    assert _reserved(Driver()) == {}, "nothing asked: on the head"
+
+
+def test_a_pipeline_that_asks_for_it_ends_with_the_promotion_that_the_rule_allows(
+    submitter: Submitter, add: Callable[..., str], ledger: Ledger, runs: Runs
+) -> None:
+    stages = ("prepare", "pretrain", "evaluate", "register")
+    unjudged, judged = add(*stages), add(*stages, name="judged")
+    for pipeline in (unjudged, judged):
+        ledger.set_pipeline(pipeline, config={**ledger.get(pipeline).config, "promote": True}, owner="anna")
+    row = until_ended(submitter, unjudged)
+    assert row.state == SUCCEEDED
+    assert "is not promoted" in str(row.message) and "it was not judged on svm" in str(row.message)
+    row = until_ended(submitter, judged)
+    champion = runs.client.get_model_version_by_alias("adacrossnet-tiny", "champion")
+    assert (row.state, champion.tags["pipeline"], champion.tags["promoted.by"]) == (SUCCEEDED, judged, "anna")
+    assert str(row.message).startswith(f"adacrossnet-tiny/{champion.version} is champion")
+
+
 def test_a_stage_over_its_time_is_stopped_and_fails_with_the_limits_name(
     submitter: Submitter, add: Callable[..., str], ledger: Ledger
 ) -> None:
@@ -362,6 +395,7 @@ def test_a_cluster_that_went_away_fails_the_pipeline_after_a_while_and_its_recor
         impatient.release()
 
 
+@pytest.mark.soak
 def test_the_job_of_a_pipeline_that_was_given_up_is_stopped_while_mlflow_is_away_and_reopening_starts_another(
     ledger: Ledger,
     home: Home,

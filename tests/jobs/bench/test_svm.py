@@ -20,11 +20,12 @@ def features(tmp_path: Path) -> Path:
 
 def test_given_features_are_measured_in_as_many_rounds_as_asked(features: Path) -> None:
     said: list[str] = []
-    result = measure(2, said.append, (features, 0.75))
+    result, *more = measure(2, said.append, (features, 0.75))
     assert (result["features"], result["shapes"], result["target"]) == ("features.npz", 150, None)
     assert result["agreement"] == result["accuracy"] == 1
     assert len(result["ratios"]) == 2
-    assert [line.split(", ")[2].split(":")[0] for line in said] == ["fast", "svc", "svc", "fast"], "sides in turn"
+    assert [line.split(", ")[2].split(":")[0] for line in said] == ["fast", "svc", "svc", "fast"] * (1 + len(more)), "sides in turn"
+    assert [one["agreement"] for one in more] == [1.0] * len(more), "also with several threads"
 
 
 def test_the_first_share_is_for_training(features: Path) -> None:

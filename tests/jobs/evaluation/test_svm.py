@@ -154,6 +154,17 @@ def test_of_classes_with_equal_votes_the_first_is_predicted() -> None:
     assert (OneVsOne(train).predict(test.features, [0.01])[0.01] == votes.argmax(axis=1)).all()
 
 
+@pytest.mark.parametrize("gram_bytes", [svm.GRAM_BYTES, 40_000])
+def test_several_threads_find_what_one_finds_also_where_few_products_are_kept(gram_bytes: int) -> None:
+    train, test = random_features()
+    one = OneVsOne(train, gram_bytes, whole_bytes=0, threads=1).predict(test.features, WIDE_GRID)
+    machine = OneVsOne(train, gram_bytes, whole_bytes=0, threads=5)
+    for _ in range(3):
+        several = machine.predict(test.features, WIDE_GRID)
+        assert all((one[c] == several[c]).all() for c in WIDE_GRID)
+    assert sum(block.nbytes for block in machine.kept.values()) <= gram_bytes
+
+
 @pytest.mark.parametrize("whole_bytes", AT_ONCE_OR_IN_PAIRS)
 def test_one_long_row_makes_few_products_doubtful(whole_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = one_long_row()

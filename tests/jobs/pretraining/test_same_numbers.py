@@ -110,6 +110,7 @@ def same(one: Outcome, other: Outcome, near: float) -> None:
     assert np.linalg.norm(other.features - one.features) < near * np.linalg.norm(one.features)
 
 
+@pytest.mark.soak
 def test_another_seed_gives_another_curve(data: Path, tmp_path: Path) -> None:
     config = config_of("pointnet", data).model_copy(update={"seed": 1})
     short = config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"epochs": 1})})
