@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.config.places import Place, Uri, place_of
+from jobs.config.places import Place, Uri, looks_like_uri, place_of
 from jobs.data import stores
 from jobs.data.format import CHANGED, REJECTS, checksum_faults, digest_faults, read_manifest, table_over
 from jobs.data.images import decode
@@ -138,7 +138,8 @@ def _report(folder: Place | str, manifest: dict[str, Any], faults: list[str]) ->
 def _text(folder: Place | str, manifest: dict[str, Any], faults: list[str]) -> str:
     if faults:
         more = [f"... and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        mend = ["the same `data prepare` again makes what is damaged anew"] if manifest else []
+        first = "remove what is damaged: " if looks_like_uri(str(folder)) else ""  # there preparing looks at presence and size alone
+        mend = [f"{first}the same `data prepare` again makes {'it' if first else 'what is damaged'} anew"] if manifest else []
         head = f"verify: {folder}: {len(faults)} fault{'s'[: len(faults) != 1]}"
         return "\n".join([head, *(f"  {fault}" for fault in faults[:MOST_FAULTS]), *more, *mend])
     counts = ", ".join(f"{value['count']} {split}" for split, value in manifest["splits"].items())

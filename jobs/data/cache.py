@@ -104,7 +104,7 @@ class Cache:
                 if wrong == 2:
                     raise ValueError(
                         f"{called} is damaged: its SHA-256 is not the manifest's, twice; "
-                        "the same `data prepare` again makes what is damaged anew"
+                        "remove that file, and the same `data prepare` again makes it anew"
                     )
             os.fsync(descriptor)  # else a machine that dies could leave the name without the bytes
             os.replace(part, self.folder / digest)

@@ -140,6 +140,9 @@ def test_verify_names_every_damaged_file_there_and_reads_each_once(
         "shard-00001.arrow: missing",
         "shard-00003.arrow: its checksum is not the manifest's; the file was changed or damaged",
     ]
+    (folder / "shard-00003.arrow").unlink()  # what the messages say
+    quietly(config(TARGET))
+    assert verify(place_of(TARGET)) == []
 
 
 def test_datasets_there_are_listed_beside_those_in_folders(store: LocalStore, tmp_path: Path) -> None:
