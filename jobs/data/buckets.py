@@ -1,8 +1,8 @@
 """Object stores through pyarrow's own clients: every call whole or a `StorageFault` in one line, or a `Passing` one worth another try.
 
 Credentials come from where the client finds them (environment, files, instance profile), an S3-compatible store's address from
-AWS_ENDPOINT_URL. `python -m jobs.data.buckets URI` copies an object to standard output: for processes that were forked, in which these
-clients hang, because the threads of the process they were made in are not there.
+AWS_ENDPOINT_URL. `python -m jobs.data.buckets bytes URI` copies an object to standard output: for processes that were forked, which these
+clients do not support, because the threads of the process they were made in are not there; they may hang.
 """
 from __future__ import annotations
 

@@ -414,6 +414,24 @@ def test_a_child_forked_while_files_are_fetched_waits_for_none_of_its_own_locks(
     assert child == [0]
 
 
+def _read_there(said: Any) -> None:
+    try:
+        said.put(stores.read(Uri("s3", "shapes", "one")).decode())
+    except ValueError as error:
+        said.put(str(error))
+
+
+def test_a_forked_process_leaves_the_stores_client_to_a_fresh_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket_in(tmp_path, monkeypatch)
+    stores.write(Uri("s3", "shapes", "one"), b"through the client of this process")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost")  # which a client that is made anew stumbles over
+    said = FORK.Queue()
+    child = FORK.Process(target=_read_there, args=(said,), daemon=True)
+    child.start()
+    assert said.get(timeout=30) == "AWS_ENDPOINT_URL is localhost: write http://host:port or https://host"
+    child.join()
+
+
 def test_a_cache_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(names.ENV_CACHE, raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
