@@ -58,7 +58,7 @@ def pretrain(stage: Stage) -> None:
     pretrain = config.pretrain
     stage.say(
         f"{len(dataset)} shapes, {pretrain.epochs} epochs of {steps} steps of {pretrain.batch}, "
-        f"{config.cluster.workers} worker(s), {pretrain.backbone.name} and {pretrain.image.tower}"
+        f"{config.cluster.workers_said}, {pretrain.backbone.name} and {pretrain.image.tower}"
     )
     fit(config, stage)
     leave_results(stage, dataset, run_folder, steps)

@@ -56,7 +56,7 @@ def supervised_stage(stage: Stage) -> None:
     """A stage of a pipeline: what it registered, trained on with Ray Train."""
 
     def judge(judged: Judged, folder: Path, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
-        checked(judged, folder, settings, points, stage.config.cluster.workers)
+        checked(judged, folder, settings, points, stage.config.cluster.most)
         ray.init(log_to_driver=True)
         place = stage.config.cluster.storage / "evaluations" / stage.pipeline / stage.name
         place.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ def workers(cluster: Cluster) -> dict[str, Any]:
     return {
         "torch_config": TorchConfig(backend="nccl" if cluster.gpus_per_worker else "gloo", timeout_s=int(cluster.collective_timeout_s)),
         "scaling_config": ScalingConfig(
-            num_workers=cluster.workers,
+            num_workers=(cluster.fewest, cluster.most) if cluster.elastic else cluster.most,
             use_gpu=cluster.gpus_per_worker > 0,
             resources_per_worker=resources,
             accelerator_type=cluster.accelerator_type,
