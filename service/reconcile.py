@@ -41,6 +41,16 @@ _log = logging.getLogger("adacrossnet.submitter")
 _ENDING = {SUCCEEDED: mlflow_runs.FINISHED, FAILED: mlflow_runs.FAILED, CANCELLED: mlflow_runs.KILLED}
 
 
+# What Ray Train is told, unless the submitter's own environment says otherwise. Seconds.
+RAY_TRAIN = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
+    # A lost node stays in the count of what there is for up to 20 s. A training that starts again before that asks for its room too, and
+    # waits so long (60 by default) before it counts anew. It counts as often as it has to: nothing is lost where nodes are still to come.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # between two looks for nodes about to be taken away: 5 of the 30 that some clouds give
+}
+
+
 @dataclass
 class Reconciler:
     """What acting takes: the ledger, the tree that jobs run in, and `hold`, which raises when we may act no more."""
@@ -238,7 +248,7 @@ class Reconciler:
             # Trainings run in threads, each of a pool of its own in glibc by default: one trial after another in the same process would
             # leave what it freed in another pool.
             "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
-            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
+            **{key: os.environ.get(key, value) for key, value in RAY_TRAIN.items()},
         }
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
         with clean_copy(self.tree) as folder:

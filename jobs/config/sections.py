@@ -176,8 +176,10 @@ class Driver(Strict):
 class Elastic(Strict):
     """As many workers as there is room for, between two bounds; the training goes on with more or fewer when nodes come or go."""
 
-    min: Count  # fewer: it waits
-    max: Count  # more nodes are not taken; an autoscaler is asked for so many
+    min: Count  # workers without which the training waits
+    max: Count  # workers at most; an autoscaler is asked for so many
+    # seconds between two looks for more room; the training starts again to take it, from its last checkpoint: rarer where epochs are long
+    look_every_s: Positive = 60.0
 
     @model_validator(mode="after")
     def _in_order(self) -> Elastic:
