@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.config import ConfigError, check, digest_of, names
 from jobs.config.pipeline import STAGES, SWEEP_STAGES
-from jobs.config.sections import Driver
+from jobs.config.sections import Cluster, Driver
 from service import failures, mlflow_runs, ray_jobs, retries, summary
 from service.endpoints import Endpoint
 from service.home import Home
@@ -41,14 +42,17 @@ _log = logging.getLogger("adacrossnet.submitter")
 _ENDING = {SUCCEEDED: mlflow_runs.FINISHED, FAILED: mlflow_runs.FAILED, CANCELLED: mlflow_runs.KILLED}
 
 
-# What Ray Train is told, unless the submitter's own environment says otherwise. Seconds.
-RAY_TRAIN = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
-    # A lost node stays in the count of what there is for up to 20 s. A training that starts again before that asks for its room too, and
-    # waits so long (60 by default) before it counts anew. It counts as often as it has to: nothing is lost where nodes are still to come.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
-    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # between two looks for nodes about to be taken away: 5 of the 30 that some clouds give
-}
+def ray_train(cluster: dict[str, Any]) -> dict[str, str]:
+    """Ray Train's variables, in seconds, for a stage whose config has this `cluster`, unless the submitter's own environment holds them."""
+    told = {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
+        "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # between looks for nodes about to be taken away: 5 of the 30 that some clouds give
+    }
+    if Cluster(workers=cluster["workers"]).elastic:
+        # A lost node stays in the count of what there is for up to 20 s. A training that starts again before that asks for its room too,
+        # and waits so long (60 by default) before it counts anew. Where nodes are still to come an elastic one counts and does not ask.
+        told["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "10"
+    return {key: os.environ.get(key, value) for key, value in told.items()}
 
 
 @dataclass
@@ -248,7 +252,7 @@ class Reconciler:
             # Trainings run in threads, each of a pool of its own in glibc by default: one trial after another in the same process would
             # leave what it freed in another pool.
             "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
-            **{key: os.environ.get(key, value) for key, value in RAY_TRAIN.items()},
+            **ray_train(pipeline.config["cluster"]),
         }
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
         with clean_copy(self.tree) as folder:

@@ -24,12 +24,12 @@ from jobs.prepare import prepare
 from jobs.pretraining.loop import run
 from jobs.pretraining.ranks import ALONE
 from jobs.training.loop import Outside
-from service.reconcile import RAY_TRAIN
+from service.reconcile import ray_train
 from tests.pipeline.command import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = (names.LOSS, names.LOSS_INTRA, names.LOSS_CROSS, names.WEIGHT_INTRA, names.LEARNING_RATE)
-STEPS, EPOCHS = 30, 8
+STEPS, EPOCHS = 28, 5
 
 pytestmark = [
     pytest.mark.soak,
@@ -63,7 +63,7 @@ def config_of(data: Path, storage: Path, workers: dict[str, float]) -> Pipeline:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    section = {"kind": "synthetic", "shapes": 592, "points": 48, "views": 1, "image_size": 32, "target": str(folder)}
+    section = {"kind": "synthetic", "shapes": 560, "points": 48, "views": 1, "image_size": 32, "target": str(folder)}
     prepare(check_data(section, "test"), say=lambda line: None, parallel=False)
     assert len(PreparedDataset(folder, "train")) // 10 == STEPS
     return folder
@@ -105,7 +105,7 @@ class Stage:
         client = MlflowClient(uri)
         experiment = client.create_experiment("elastic", artifact_location=str(folder / "artifacts"))
         run_id = client.create_run(experiment).info.run_id
-        environment = os.environ | RAY_TRAIN | {
+        environment = os.environ | ray_train(config.model_dump(mode="json")["cluster"]) | {
             "RAY_ADDRESS": cluster.address,
             "MLFLOW_TRACKING_URI": uri,
             "MLFLOW_RUN_ID": run_id,
@@ -144,8 +144,13 @@ class Stage:
 
 def resumed(log: str) -> list[tuple[int, int]]:
     """(workers, step) of each start but the first."""
-    starts = re.findall(r"pretrain: resuming after .* \(step (\d+)\) .* on (\d+) workers?", log)
-    return [(int(workers), int(step)) for step, workers in starts]
+    starts = told(log, r"resuming after .* \(step (\d+)\) .* on (\d+) workers?")
+    return [(int(workers), int(step)) for _, step, workers in starts]
+
+
+def told(log: str, pattern: str) -> list[tuple[str, ...]]:
+    """(process, groups of `pattern`) of each line that a process told, once: simulated nodes share a folder, and each shows all lines."""
+    return list(dict.fromkeys(re.findall(rf"pid=(\d+)\)\S* pretrain: {pattern}", log)))
 
 
 def same(mine: dict[int, dict[str, float]], theirs: dict[int, dict[str, float]]) -> None:
@@ -167,7 +172,7 @@ def test_a_node_lost_without_notice_is_gone_on_without_and_a_new_one_is_taken(
         wait_for(stage.log, r"resuming after .* on 2 workers")
         again = stage.goes_on(stage.log.read_text().index("on 2 workers"))
         print(f"\nwithout notice: {again - lost:.1f} s from the loss of a node to the next step")
-        assert again - lost < 60, "Ray Train's own wait for a node that is gone takes longer alone"
+        assert again - lost < 70, "by default Ray Train waits 60 s for the lost node, and a start takes more than 10"
         added = time.monotonic()
         cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
         wait_for(stage.log, r"resuming after .* on 3 workers")
@@ -199,7 +204,7 @@ def test_a_notice_keeps_the_very_step_and_the_training_goes_on_from_it(
         stage.process.kill()
     assert kept % STEPS, "in the middle of an epoch"
     assert resumed(log) == [(1, kept)]
-    taken = re.findall(r"pretrain: (epoch \d+/\d+ step \d+)/", log)
+    taken = [step for _, step in told(log, r"(epoch \d+/\d+ step \d+)/")]
     assert len(taken) == len(set(taken)) == EPOCHS * STEPS, "no step is taken twice, none is left out"
     same(stage.curve(), alone)
 
