@@ -191,13 +191,13 @@ def test_a_notice_keeps_the_very_step_and_the_training_goes_on_from_it(
     stage = Stage.start(cluster, config_of(data, tmp_path / "storage", {"min": 1, "max": 2}), tmp_path)
     try:
         wait_for(stage.log, r"epoch 2/\d+ step 3/")
-        told = time.monotonic()
+        begun = time.monotonic()
         drain(cluster, nodes[0].node_id, seconds=60)
         kept = int(wait_for(stage.log, r"called away after step (\d+), which is kept")[1])
         saved = time.monotonic()
         wait_for(stage.log, r"resuming after .* on 1 worker")
         again = stage.goes_on(stage.log.read_text().index("on 1 worker"))
-        print(f"\nwith notice: {saved - told:.1f} s until step {kept} is kept, {again - told:.1f} s until the next")
+        print(f"\nwith notice: {saved - begun:.1f} s until step {kept} is kept, {again - begun:.1f} s until the next")
         cluster.remove_node(nodes[0], allow_graceful=False)
         log = stage.ended()
     finally:
