@@ -1,9 +1,6 @@
 """The pretraining job: Ray Train workers run the loop, a validator runs beside them, the best encoder goes to MLflow."""
 from __future__ import annotations
 
-import shutil
-import tempfile
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +31,9 @@ from jobs.pretraining.space import check_space, check_temporary
 from jobs.pretraining.validation import validate
 from jobs.pretraining.workers import workers
 from jobs.tracking import MetricLog, Stage, log_once, run_stage
-from jobs.training.loop import Outside
+from jobs.training.loop import CalledAway, Outside
+from jobs.training.preemption import Notices, taken_away
+from jobs.training.storing import keep, report_checkpoint
 
 STOPPED = "stopped.txt"  # why the ranks stopped by themselves
 
@@ -58,7 +57,7 @@ def pretrain(stage: Stage) -> None:
     pretrain = config.pretrain
     stage.say(
         f"{len(dataset)} shapes, {pretrain.epochs} epochs of {steps} steps of {pretrain.batch}, "
-        f"{config.cluster.workers} worker(s), {pretrain.backbone.name} and {pretrain.image.tower}"
+        f"{config.cluster.workers_said}, {pretrain.backbone.name} and {pretrain.image.tower}"
     )
     fit(config, stage)
     leave_results(stage, dataset, run_folder, steps)
@@ -119,25 +118,23 @@ def train_worker(shared: dict[str, str]) -> None:
         if ranks.rank != 0 or not (validated or metrics["epoch"] % config.pretrain.checkpoint_every == 0):
             ray.train.report(metrics)
             return
-        folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
-        try:
-            write(folder)
-            # A name of its own each time: after a fallback to an older checkpoint the same epoch is written again.
-            name = f"epoch-{metrics['epoch']:05d}-{uuid.uuid4().hex[:8]}"
-            if validated:
-                wait_for_validations(run_folder, waiting, say)
-                waiting.append(metrics["epoch"])
-            ray.train.report(metrics, checkpoint=Checkpoint(str(folder)), checkpoint_dir_name=name, validation=validated)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        if validated:
+            wait_for_validations(run_folder, waiting, say)
+            waiting.append(metrics["epoch"])
+        report_checkpoint(metrics, write, validated)
 
     if ranks.rank == 0:
         check_temporary(config)
         for reason in passed_over:
             say(f"passed over a checkpoint: {reason}")
-    outside = Outside(report=report, log=log.log if log else lambda rows: None, say=say)
+    log_rows = log.log if log else lambda rows: None
+    outside = Outside(report, log_rows, say, called_away=Notices(ranks).called_away, keep=keep(ranks))
     try:
         run(config, training_shapes(config), ranks, outside, resume_from)
+    except CalledAway as why:
+        if ranks.rank == 0:
+            say(f"a node is about to be taken away: {why}")
+        raise taken_away(why) from None
     except FloatingPointError as error:  # on every rank alike: the same again however often it is tried, so no failure to Ray
         if ranks.rank == 0:
             (run_folder / STOPPED).write_text(str(error))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import ray.train.torch
 import torch
 from mlflow import MlflowClient
 from numpy.typing import NDArray
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, LoggingConfig, RunConfig
+from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig
 from ray.train.collective import broadcast_from_rank_zero
 from safetensors.torch import load_file, save_file
 
@@ -46,7 +45,9 @@ from jobs.pretraining.ranks import Ranks
 from jobs.pretraining.workers import workers
 from jobs.scoring import evaluation_stage
 from jobs.tracking import MetricLog, Stage
-from jobs.training.loop import Outside
+from jobs.training.loop import CalledAway, Outside
+from jobs.training.preemption import Notices, taken_away
+from jobs.training.storing import keep, report_checkpoint
 
 RESULT, WEIGHTS, STOPPED = "result.json", "weights.safetensors", "stopped.txt"
 ROWS, ROOMS, VAL_ROWS = "test_rows.npy", "test_rooms.npy", "val_rows.npy"
@@ -57,7 +58,7 @@ def supervised_stage(stage: Stage) -> None:
     """A stage of a pipeline: what it registered, trained on with Ray Train."""
 
     def judge(judged: Judged, folder: Place, settings: Any, points: int, seed: int, say: Callable[[str], None]) -> Outcome:
-        checked(judged, folder, settings, points, stage.config.cluster.workers)
+        checked(judged, folder, settings, points, stage.config.cluster.most)
         ray.init(log_to_driver=True)
         place = stage.config.cluster.storage / "evaluations" / stage.pipeline / stage.name
         place.mkdir(parents=True, exist_ok=True)
@@ -230,19 +231,17 @@ def _rank(shared: dict[str, Any]) -> None:
             ray.train.report(metrics)
             return
         logged([(metrics["epoch"], {f"val/{task.selects}": metrics[f"val/{task.selects}"]})])
-        written = Path(tempfile.mkdtemp(prefix="checkpoint-"))
-        try:
-            write(written)
-            name = f"epoch-{metrics['epoch']:05d}-{uuid.uuid4().hex[:8]}"
-            ray.train.report(metrics, checkpoint=Checkpoint(str(written)), checkpoint_dir_name=name)
-        finally:
-            shutil.rmtree(written, ignore_errors=True)
+        report_checkpoint(metrics, write)
 
-    outside = Outside(report=report, log=logged, say=say)
+    outside = Outside(report, logged, say, called_away=Notices(ranks).called_away, keep=keep(ranks))
     try:
         tuned, course = tune(
             task, start, settings, splits, shared["points"], ranks, outside, place, broadcast_from_rank_zero(chosen)
         )
+    except CalledAway as why:
+        if ranks.rank == 0:
+            say(f"a node is about to be taken away: {why}")
+        raise taken_away(why) from None
     except FloatingPointError as error:  # on every rank alike
         if ranks.rank == 0:
             (place / STOPPED).write_text(str(error))

@@ -54,7 +54,7 @@ def sweep(stage: Stage) -> None:
 
     start = time.monotonic()
     sweeping = Sweeping(config.to_json(), str(folder), stage.run_id, stage.client.tracking_uri, config.sweep.search.scheduler == "pbt")
-    limit = at_once if config.cluster.workers > 1 else None  # else Tune counts resources itself
+    limit = at_once if config.cluster.most > 1 else None  # else Tune counts resources itself
     searched = {strategy: search(config, strategy, sweeping, limit) for strategy in config.sweep.search.strategies}
     chosen = best_settings(searched, stage)
     seeds = [config.seed + FRESH + number for number in range(config.sweep.confirm.seeds)]

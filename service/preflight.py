@@ -36,16 +36,17 @@ def check_fits(config: Config, nodes: list[dict[str, float]], where: str) -> Non
     wish = {"CPU": asked.cpus_per_worker, "GPU": asked.gpus_per_worker}
     needs = {kind: amount for kind, amount in wish.items() if amount > 0}
     room = _room(needs, nodes)
-    if room >= asked.workers:
+    if room >= asked.fewest:
         _check_validator(config, needs, nodes, where)
         return
     wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
     have = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}" for kind in needs)
-    advice = f"lower cluster.workers or cluster.cpus_per_worker (--set cluster.workers={room})"
+    key = "cluster.workers.min" if asked.elastic else "cluster.workers"
+    advice = f"lower {key} or cluster.cpus_per_worker (--set {key}={room})"
     if room == 0:
-        advice = _advice(asked.workers, needs, nodes)
+        advice = _advice(asked.fewest, needs, nodes, key)
     raise Unfit(
-        f"the pipeline asks for {asked.workers} worker{'s'[: asked.workers != 1]} x {wanted}; "
+        f"the pipeline asks for {'at least '[: 9 * asked.elastic]}{asked.fewest} worker{'s'[: asked.fewest != 1]} x {wanted}; "
         f"{where} has {have} on {len(nodes)} node{'s'[: len(nodes) != 1]}, room for {room}: {advice}"
     )
 
@@ -71,13 +72,16 @@ def _check_validator(config: Config, needs: dict[str, float], nodes: list[dict[s
     for number, node in enumerate(nodes):
         if (has := node.get("GPU", 0.0)) >= share:
             room = max(room, _room(needs, [*nodes[:number], {**node, "GPU": has - share}, *nodes[number + 1 :]]))
-    if room >= config.cluster.workers:
+    cluster = config.cluster
+    taken = min(cluster.most, _room(needs, nodes))  # an elastic training takes all the room there is
+    if room >= taken:
         return
-    fewer = f"--set cluster.workers={room}, or " if room else ""
+    key = "cluster.workers.max" if cluster.elastic and room >= cluster.fewest else "cluster.workers"
+    fewer = f"--set {key}={room}, or " if room else ""
     raise Unfit(
         f"cluster.validator_gpus asks for {share:g} GPU beside the workers, and {where} has "
         f"{sum(node.get('GPU', 0) for node in nodes):g} GPU on {len(nodes)} node{'s'[: len(nodes) != 1]}, room for {room} of "
-        f"{config.cluster.workers} workers with it: {fewer}--set cluster.validator_gpus=0 for a validation on the CPU"
+        f"{taken} workers with it: {fewer}--set cluster.validator_gpus=0 for a validation on the CPU"
     )
 
 
@@ -85,7 +89,7 @@ def _room(needs: dict[str, float], nodes: list[dict[str, float]]) -> int:
     return sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in needs.items()) for node in nodes)
 
 
-def _advice(workers: int, needs: dict[str, float], nodes: list[dict[str, float]]) -> str:
+def _advice(workers: int, needs: dict[str, float], nodes: list[dict[str, float]], key: str) -> str:
     """What to change where not even one worker finds room: the resource that is short, and values that fit."""
     most = {kind: max((node.get(kind, 0.0) for node in nodes), default=0.0) for kind in needs}
     short = [kind for kind in needs if most[kind] < needs[kind]]
@@ -97,7 +101,7 @@ def _advice(workers: int, needs: dict[str, float], nodes: list[dict[str, float]]
     lower = [f"--set cluster.{kind.lower()}s_per_worker={fitting[kind]:g}" for kind in short]
     room = _room({kind: amount for kind, amount in fitting.items() if amount > 0}, nodes)
     if 0 < room < workers:
-        lower.append(f"--set cluster.workers={room}")
+        lower.append(f"--set {key}={room}")
     largest = " and ".join(f"{most[kind]:g} {kind}" for kind in short)
     run = " for a run on the CPU" if fitting.get("GPU") == 0 else ""
     return f"too little {' and '.join(short)}, no node has more than {largest}: lower that ({' '.join(lower)}{run})"

@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.config import ConfigError, check, digest_of, names
 from jobs.config.pipeline import STAGES, SWEEP_STAGES
-from jobs.config.sections import Driver
+from jobs.config.sections import Cluster, Driver
 from service import failures, mlflow_runs, ray_jobs, retries, summary
 from service.endpoints import Endpoint
 from service.home import Home
@@ -40,6 +40,19 @@ _MOST_LOST = 5  # attempts forgotten by job servers before a stage is given up
 _PATIENT_S = 1800.0  # a job may be pending this long before its pipeline says so
 _log = logging.getLogger("adacrossnet.submitter")
 _ENDING = {SUCCEEDED: mlflow_runs.FINISHED, FAILED: mlflow_runs.FAILED, CANCELLED: mlflow_runs.KILLED}
+
+
+def ray_train(cluster: dict[str, Any]) -> dict[str, str]:
+    """Ray Train's variables, in seconds, for a stage whose config has this `cluster`, unless the submitter's own environment holds them."""
+    told = {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
+        "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # between looks for nodes about to be taken away: 5 of the 30 that some clouds give
+    }
+    if Cluster(workers=cluster["workers"]).elastic:
+        # A lost node stays in the count of what there is for up to 20 s. A training that starts again before that asks for its room too,
+        # and waits so long (60 by default) before it counts anew. Where nodes are still to come an elastic one counts and does not ask.
+        told["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "10"
+    return {key: os.environ.get(key, value) for key, value in told.items()}
 
 
 @dataclass
@@ -240,7 +253,7 @@ class Reconciler:
             # Trainings run in threads, each of a pool of its own in glibc by default: one trial after another in the same process would
             # leave what it freed in another pool.
             "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
-            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
+            **ray_train(pipeline.config["cluster"]),
         }
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
         with clean_copy(self.tree) as folder:

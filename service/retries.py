@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.config.sections import Limits
+from jobs.config.sections import Cluster, Limits
 from service.failures import GPU_MEMORY, curable, halved
 from service.ray_jobs import Job
 from service.tables import RETRIED, Attempt, Pipeline, Stage
@@ -83,7 +83,7 @@ def _smaller_batch(pipeline: Pipeline, stage: Stage) -> tuple[str, int] | None:
     config = changed(pipeline.config, stage.changes)
     if stage.name == "pretrain":
         key, section = "pretrain.batch", config["pretrain"]
-        least = max(_LEAST_BATCH, int(config["cluster"]["workers"]))
+        least = max(_LEAST_BATCH, Cluster(workers=config["cluster"]["workers"]).most)
     elif stage.name == "evaluate":
         key, section, least = "evaluate.batch", config["evaluate"], 1
     else:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from jobs.config.datasets import Data
 from jobs.config.evaluations import Evaluation
 from jobs.config.pipeline import Pipeline
+from jobs.config.sections import FORMS
 
 
 class ConfigError(ValueError):
@@ -159,6 +160,8 @@ def _walk(root: Any, loc: tuple[Any, ...]) -> tuple[list[type[BaseModel]], list[
         tagged = [m for m in models if part in _tags(m)]
         if tagged and not any(part in m.model_fields for m in models):  # a discriminated union's tag
             models = tagged
+            continue
+        if part in FORMS:  # so is this
             continue
         keys.append(str(part))
         if depth < len(loc) - 1:

@@ -103,10 +103,11 @@ class Pipeline(Strict):
                 f"rpc groups {RPC_POINTS} sharp and {RPC_POINTS} gentle points of a cloud (pretrain.points {pretrain.points}, "
                 f"evaluate.points {self.evaluate.points}): raise both to at least {RPC_POINTS}, or choose another backbone"
             )
-        if pretrain.batch < self.cluster.workers:
+        if pretrain.batch < self.cluster.most:
+            field = "cluster.workers.max" if self.cluster.elastic else "cluster.workers"
             raise ValueError(
-                f"pretrain.batch is {pretrain.batch} for {self.cluster.workers} workers: each needs at least one shape of "
-                "every batch; raise pretrain.batch or lower cluster.workers"
+                f"pretrain.batch is {pretrain.batch} for {self.cluster.workers_said}: each needs at least one shape of "
+                f"every batch; raise pretrain.batch or lower {field}"
             )
         for field, asked, section in (
             ("pretrain.points", pretrain.points, self.data),
@@ -242,7 +243,9 @@ def _check_sweep(sweep: Sweep, pipeline: Pipeline) -> None:
             f"sweep.search.grace_epochs is {search.grace_epochs} of pretrain.epochs {pretrain.epochs}: no trial could be stopped before "
             "its end; lower it, or set sweep.search.scheduler to none"
         )
-    if search.scheduler == "pbt" and pipeline.cluster.workers > 1:
+    if pipeline.cluster.elastic:  # trials run side by side: one that grows would take the room of the others
+        raise ValueError("a sweep takes a fixed number of workers a trial: set cluster.workers to a number, without min and max")
+    if search.scheduler == "pbt" and pipeline.cluster.most > 1:
         raise ValueError("sweep.search.scheduler pbt takes one worker a trial: set cluster.workers to 1, or choose asha")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from jobs.config.places import Folder
 from jobs.config.published import PUBLISHED
@@ -174,11 +174,37 @@ class Driver(Strict):
     accelerator_type: str | None = None  # as Ray calls it: H100, A10G
 
 
+class Elastic(Strict):
+    """As many workers as there is room for, between two bounds; the training goes on with more or fewer when nodes come or go."""
+
+    min: Count  # workers without which the training waits
+    max: Count  # workers at most; an autoscaler is asked for so many
+    # seconds between two looks for more room; the training starts again to take it, from its last checkpoint: rarer where epochs are long
+    look_every_s: Positive = 60.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Elastic:
+        if self.max < self.min:
+            raise ValueError(f"cluster.workers: max is {self.max}, less than min, {self.min}; raise max or lower min")
+        return self
+
+
+FORMS = NUMBER, RANGE = "a number", "a range"  # no keys of a config
+
+
+def _form(value: object) -> str:
+    return RANGE if isinstance(value, (dict, Elastic)) else NUMBER
+
+
+# 4, or {min: 2, max: 16}: told apart by form, so that a fault is said of the one that was written.
+Workers = Annotated[Annotated[Count, Tag(NUMBER)] | Annotated[Elastic, Tag(RANGE)], Discriminator(_form)]
+
+
 class Cluster(Strict):
     """Where the jobs run and with what. Empty: an embedded one-node cluster, started and stopped by the command."""
 
     address: str | None = None  # job server of an existing cluster, http://host:8265; RAY_ADDRESS goes before it
-    workers: Count = 1  # Ray Train workers (ranks)
+    workers: Workers = 1  # Ray Train workers (ranks), or {min: 2, max: 16}: as many as there is room for
     cpus_per_worker: Positive = 1.0  # cores a worker
     gpus_per_worker: NonNegative = 0.0  # GPUs a worker; more than 0: NCCL, else gloo
     accelerator_type: str | None = None  # of the workers' GPUs, as Ray calls it (H100, A10G); none: any
@@ -195,6 +221,27 @@ class Cluster(Strict):
     cache: Folder | None = None
     cache_gb: Positive = 50.0  # GB that the cache may hold on a node; what was not used for longest goes first, never what is open
     stage_mounts: bool = False  # datasets in folders are copied to the cache too: for a network mount that is slow to read
+
+    @property
+    def fewest(self) -> int:
+        """Workers without which no training starts."""
+        return self.workers.min if isinstance(self.workers, Elastic) else self.workers
+
+    @property
+    def most(self) -> int:
+        """Workers that a training has at most."""
+        return self.workers.max if isinstance(self.workers, Elastic) else self.workers
+
+    @property
+    def elastic(self) -> bool:
+        """Whether the number of workers may change while a training goes on."""
+        return isinstance(self.workers, Elastic)
+
+    @property
+    def workers_said(self) -> str:
+        """`1 worker`, `4 workers`, `2 to 16 workers`."""
+        count = f"{self.fewest} to {self.most}" if self.elastic else str(self.most)
+        return f"{count} worker{'s'[: count != '1']}"
 
 
 class Limits(Strict):

@@ -61,15 +61,17 @@ def pretraining_batches(
     image_size: int,
     grey: bool,
     workers: int,
+    first: int = 0,
 ) -> Iterator[Batch]:
-    """This rank's share of every global batch of an epoch; the same numbers for any number of loader `workers`.
+    """This rank's share of every global batch of an epoch, from its batch `first` on; the same numbers for any number of loader `workers`.
 
     Raises ValueError before the first batch when the batch is larger than the dataset, and what `check_trainable` raises.
     """
     check_trainable(dataset, points)
-    order = batch_order(seed, epoch, len(dataset), batch)
+    order = batch_order(seed, epoch, len(dataset), batch)[first:]
     dataset.expect(order.ravel())
-    return _batches(_Rows(dataset, seed, epoch, points, image_size, grey), [share(rows, rank, world) for rows in order], workers)
+    shares = [share(rows, rank, world) for rows in order]
+    return _batches(_Rows(dataset, seed, epoch, points, image_size, grey), shares, workers, begins=first == 0)
 
 
 def check_trainable(dataset: PreparedDataset, points: int) -> None:
@@ -145,8 +147,11 @@ def evaluable_splits(folder: Place | str) -> dict[str, PreparedDataset]:
     return {name: PreparedDataset(folder, name) for name in ("train", "val", "test") if counts.get(name, {}).get("count")}
 
 
-def _batches(rows: _Rows, shares: Sequence[NDArray[np.int64]], workers: int) -> Iterator[Batch]:
-    yield from DataLoader(rows, sampler=shares, batch_size=None, num_workers=workers)
+def _batches(rows: _Rows, shares: Sequence[NDArray[np.int64]], workers: int, begins: bool) -> Iterator[Batch]:
+    # A loader that starts draws a seed from torch's state. In an epoch's first step that belongs to its numbers; where an epoch is gone on
+    # with, the step that it starts in had no such draw.
+    own = None if begins else torch.Generator()
+    yield from DataLoader(rows, sampler=shares, batch_size=None, num_workers=workers, generator=own)
 
 
 def evaluation_clouds(dataset: PreparedDataset, points: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -40,13 +40,16 @@ def training_batches(
     world: int,
     points: int,
     augment: bool,
+    first: int = 0,
 ) -> Iterator[Labelled]:
-    """This rank's share of every global batch of the `chosen` rows in an epoch's order; the last, incomplete batch is dropped.
+    """This rank's share of every global batch of the `chosen` rows in an epoch's order, from its batch `first` on.
+
+    The last, incomplete batch is dropped.
 
     A cloud's points and augmentation depend on (seed, epoch, its id): a random subset in random order; where `augment`, each axis scaled by
     U(2/3, 3/2) and shifted by U(-0.2, 0.2) (Wang et al. 2019).
     """
-    order = batch_order(seed, epoch, len(chosen), batch)
+    order = batch_order(seed, epoch, len(chosen), batch)[first:]
     dataset.expect(chosen[order.ravel()].tolist())
     for rows in order:
         own = chosen[share(rows, rank, world)]

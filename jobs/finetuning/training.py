@@ -108,10 +108,10 @@ class Supervised:
     def start_epoch(self) -> None:
         self.forward.train()
 
-    def batches(self, epoch: int) -> Iterator[Labelled]:
+    def batches(self, epoch: int, first: int) -> Iterator[Labelled]:
         return training_batches(
             self.splits["train"], self.chosen, seed=self.settings.seed, epoch=epoch, batch=self.batch, rank=self.ranks.rank,
-            world=self.ranks.world, points=self.points, augment=self.settings.augment,
+            world=self.ranks.world, points=self.points, augment=self.settings.augment, first=first,
         )  # fmt: skip
 
     def take(self, batches: list[Labelled]) -> torch.Tensor:
@@ -162,8 +162,9 @@ class Supervised:
     def validates(self, epoch: int) -> bool:
         return False  # it does so itself
 
-    def write(self, folder: Path, epochs: int) -> None:
+    def write(self, folder: Path, epochs: int, begun: dict[str, Any] | None) -> None:
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.taken, "best": self.best}
+        state["begun"] = begun
         encoder = self.model.get_submodule("encoder")
         checkpoint.write(folder, state, encoder, epoch=epochs, step=self.taken, backbone=self.backbone.model_dump())
 

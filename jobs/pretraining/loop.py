@@ -60,12 +60,13 @@ class Pretraining:
     def start_epoch(self) -> None:
         self.training.forward.train()
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
         pretrain, ranks = self.config.pretrain, self.training.ranks
         return pretraining_batches(
             self.dataset,
             seed=self.config.seed,
             epoch=epoch,
+            first=first,
             batch=pretrain.batch,
             rank=ranks.rank,
             world=ranks.world,
@@ -92,9 +93,10 @@ class Pretraining:
         kept = pretrain.keep_every and (epoch + 1) % pretrain.keep_every == 0
         return bool(epoch + 1 == pretrain.epochs or kept or (epoch + 1) % pretrain.validate_every == 0)
 
-    def write(self, folder: Path, epochs: int) -> None:
+    def write(self, folder: Path, epochs: int, begun: dict[str, Any] | None) -> None:
         training, backbone = self.training, self.config.pretrain.backbone.model_dump()
-        checkpoint.write(folder, training.state(), training.model.encoder, epoch=epochs, step=training.step, backbone=backbone)
+        state = {**training.state(), "begun": begun}
+        checkpoint.write(folder, state, training.model.encoder, epoch=epochs, step=training.step, backbone=backbone)
 
     def load(self, state: dict[str, Any]) -> None:
         self.training.load(state)

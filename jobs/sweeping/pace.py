@@ -28,13 +28,13 @@ def trials_at_once(config: Pipeline, nodes: list[dict[str, Any]]) -> int:
     needs = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker}
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     workers = sum(int(min(node.get(name, 0.0) / need for name, need in needs.items() if need) + 1e-9) for node in alive)
-    if workers < cluster.workers:
+    if workers < cluster.most:
         asked = ", ".join(f"{need:g} {name}" for name, need in needs.items() if need)
         raise ValueError(
-            f"a trial asks for {cluster.workers} workers x {asked}, and the cluster has room for {workers}: lower cluster.workers or what "
+            f"a trial asks for {cluster.most} workers x {asked}, and the cluster has room for {workers}: lower cluster.workers or what "
             "each asks for"
         )
-    return workers // cluster.workers
+    return workers // cluster.most
 
 
 def seconds_an_epoch(config: Pipeline, dataset: PreparedDataset) -> float:
@@ -63,7 +63,7 @@ def seconds_an_epoch(config: Pipeline, dataset: PreparedDataset) -> float:
             train_step(training, [batch])
         done = number
     step = (time.perf_counter() - start) / done if done else 0.0
-    steps = step * pretrain.accumulate * steps_an_epoch(config, len(dataset)) / config.cluster.workers
+    steps = step * pretrain.accumulate * steps_an_epoch(config, len(dataset)) / config.cluster.most
     return steps + _seconds_to_validate(config, training.model.encoder) / pretrain.validate_every
 
 

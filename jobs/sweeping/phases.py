@@ -63,7 +63,7 @@ def search(config: Pipeline, strategy: str, sweeping: Sweeping, at_once: int | N
         num_samples=1 if _gridded(settings, space) else trials_of(settings, strategy),
         search_alg=_searcher(settings, space, config.seed, at_once),
         scheduler=_scheduler(settings, space, config.pretrain.epochs),
-        reuse_actors=config.cluster.workers == 1,  # a process's start and imports are half of what a short trial costs
+        reuse_actors=config.cluster.most == 1,  # a process's start and imports are half of what a short trial costs
         trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
     expected, epochs = trials_of(settings, strategy), config.pretrain.epochs
@@ -81,7 +81,7 @@ def confirm(config: Pipeline, trials: list[dict[str, Any]], sweeping: Sweeping, 
         metric=SCORE,
         mode="max",
         search_alg=BasicVariantGenerator(max_concurrent=at_once or 0),
-        reuse_actors=config.cluster.workers == 1,
+        reuse_actors=config.cluster.most == 1,
         trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
     watcher = Watcher("confirm", len(trials), config.pretrain.epochs, sweeping.run_id, sweeping.folder)
@@ -117,7 +117,7 @@ def _run(
     # A trial of several workers asks for nothing itself: its workers do. Tune wants some resource named all the same.
     alone: dict[str, float] = {"CPU": cluster.cpus_per_worker, "GPU": cluster.gpus_per_worker}
     prepared = tune.with_resources(
-        tune.with_parameters(trainable, sweeping=sweeping), alone if cluster.workers == 1 else {"CPU": 0, "memory": 10_000_000}
+        tune.with_parameters(trainable, sweeping=sweeping), alone if cluster.most == 1 else {"CPU": 0, "memory": 10_000_000}
     )
     place = Path(sweeping.folder) / "tune"
     path = str(place / phase)

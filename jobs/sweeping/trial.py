@@ -137,7 +137,7 @@ def _train(trial: dict[str, Any], key: str, sweeping: Sweeping) -> None:
     start_from = _pointed()
     folder = sweeping.trial_folder(key)
     folder.mkdir(parents=True, exist_ok=True)
-    if config.cluster.workers == 1:
+    if config.cluster.most == 1:
         device = torch.device("cuda" if config.cluster.gpus_per_worker else "cpu")
         _loop(config, run_id, sweeping, folder, Ranks(0, 1, device), tune.report, start_from)
         return

@@ -17,14 +17,14 @@ def check(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fal
     if as_json:
         typer.echo(json.dumps(json.loads(resolved.to_json()), indent=1))
         return
-    workers, pretrain, sweep = resolved.cluster.workers, resolved.pretrain, resolved.sweep
+    pretrain, sweep = resolved.pretrain, resolved.sweep
     typer.echo(f"{config}: fits. {resolved.name}, digest {resolved.digest()}")
     weighting = f"{pretrain.weighting.name} weighting"
     if sweep is not None:
         weighting = f"a sweep over {', '.join(sweep.search.strategies)}, each best setting confirmed on {sweep.confirm.seeds} seeds"
     typer.echo(
         f"  {resolved.data.kind} data, {pretrain.backbone.name}, {pretrain.epochs} epochs of batch {pretrain.batch} "
-        f"on {workers} worker{'s'[: workers != 1]}, {weighting}"
+        f"on {resolved.cluster.workers_said}, {weighting}"
     )
     for section, data in resolved.datasets.items():
         place = getattr(data, "source", None) or (data.target if data.kind == "prepared" else None)

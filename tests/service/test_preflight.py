@@ -20,7 +20,7 @@ from service.reconcile import _staging
 from service.tables import EMBEDDED, PRIVATE, UP
 
 
-def _asking(workers: int, cpus: float = 1.0, gpus: float = 0.0, validator: float = 0.0) -> Config:
+def _asking(workers: int | dict[str, int], cpus: float = 1.0, gpus: float = 0.0, validator: float = 0.0) -> Config:
     cluster = {"workers": workers, "cpus_per_worker": cpus, "gpus_per_worker": gpus, "validator_gpus": validator}
     return check({"data": {"kind": "synthetic"}, "cluster": cluster}, "test")
 
@@ -41,6 +41,11 @@ def _asking(workers: int, cpus: float = 1.0, gpus: float = 0.0, validator: float
         (_asking(2, gpus=0.4, validator=0.2), [{"CPU": 8.0, "GPU": 1.0}], True),
         (_asking(2, validator=0.5), [{"CPU": 8.0}], False),  # workers on the CPU, and no GPU for it
         (_asking(2, validator=0.5), [{"CPU": 8.0}, {"CPU": 0.0, "GPU": 1.0}], True),
+        (_asking({"min": 2, "max": 16}), [{"CPU": 2.0}], True),  # what must fit is the least
+        (_asking({"min": 3, "max": 16}), [{"CPU": 2.0}], False),
+        (_asking({"min": 1, "max": 4}, gpus=1, validator=0.5), [{"CPU": 8.0, "GPU": 2.0}], False),  # it takes both
+        (_asking({"min": 1, "max": 1}, gpus=1, validator=0.5), [{"CPU": 8.0, "GPU": 2.0}], True),
+        (_asking({"min": 1, "max": 4}, gpus=1, validator=0.5), [{"CPU": 8.0, "GPU": 5.0}], True),
     ],
 )
 def test_workers_fit_where_every_one_finds_its_bundle_on_a_node(config: Config, nodes: list[dict[str, float]], fits: bool) -> None:
@@ -79,6 +84,13 @@ def test_a_cluster_said_to_grow_is_no_limit_whatever_the_job_server_tells() -> N
 def test_the_message_says_what_was_asked_what_is_there_and_what_to_change() -> None:
     with pytest.raises(Unfit, match=r"asks for 8 workers x 1 CPU; the cluster has 2 CPU on 1 node, room for 2: .*--set cluster.workers=2"):
         check_fits(_asking(8), [{"CPU": 2.0}], "the cluster")
+
+
+def test_of_elastic_workers_the_message_asks_for_the_least_and_names_the_bound_to_lower() -> None:
+    with pytest.raises(Unfit, match=r"asks for at least 3 workers x 1 CPU; .* room for 2: .*--set cluster.workers.min=2\)"):
+        check_fits(_asking({"min": 3, "max": 8}), [{"CPU": 2.0}], "the cluster")
+    with pytest.raises(Unfit, match=r"room for 1 of 2 workers with it: --set cluster.workers.max=1, or"):
+        check_fits(_asking({"min": 1, "max": 8}, gpus=1, validator=0.5), [{"CPU": 8.0, "GPU": 2.0}], "the cluster")
 
 
 @pytest.mark.parametrize(

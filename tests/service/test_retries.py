@@ -19,8 +19,10 @@ def job(message: str) -> Job:
     return Job(FAILED, message, None, None)
 
 
-def pipeline(limits: dict[str, Any] | None = None, stage: str = "pretrain", tries: int = 0, **pretrain: Any) -> tuple[Pipeline, Stage]:
-    values = {"data": {"kind": "synthetic"}, "pretrain": {"batch": 32, **pretrain}, "limits": limits or {},
+def pipeline(
+    limits: dict[str, Any] | None = None, stage: str = "pretrain", tries: int = 0, workers: Any = 1, **pretrain: Any
+) -> tuple[Pipeline, Stage]:
+    values = {"data": {"kind": "synthetic"}, "cluster": {"workers": workers}, "pretrain": {"batch": 32, **pretrain}, "limits": limits or {},
               "evaluations": [{"task": "fewshot"}, {"task": "parts", "batch": 16}]}  # fmt: skip
     config = check(values, "test")
     row = Pipeline(id="p", config=config.model_dump(mode="json"))
@@ -73,6 +75,9 @@ def test_a_full_gpu_is_tried_again_only_where_the_config_allows_a_smaller_batch_
     assert second is not None
     assert second.changes == {"pretrain.batch": 8}
     assert again(*pipeline({"smaller_batch": True}, batch=2), job(EXITED), full) is None, "two is the least a batch can be"
+    for workers, fits in ((4, True), (5, False), ({"min": 1, "max": 4}, True), ({"min": 1, "max": 5}, False)):
+        found = again(*pipeline({"smaller_batch": True}, batch=8, workers=workers), job(EXITED), full)
+        assert (found is not None) == fits, "each worker there may be has a shape of every batch"
     parts = again(*pipeline({"smaller_batch": True}, stage="parts"), job(EXITED), full)
     assert parts is not None
     assert parts.changes == {"evaluations.1.batch": 8}

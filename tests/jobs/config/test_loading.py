@@ -1,4 +1,5 @@
 """Configs are strict: what does not fit is refused with the file, the field and the way out."""
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def test_an_unknown_key_names_the_nearest_valid_one(tmp_path: Path, text: str, k
         ("data: {kind: synthetic}\nname: has spaces", "name"),
         ("data: {kind: synthetic}\npretrain: {backbone: {k: 400}, points: 256}", "pretrain.backbone.k is 400"),
         ("data: {kind: synthetic}\npretrain: {batch: 2}\ncluster: {workers: 4}", "pretrain.batch is 2 for 4 workers"),
+        ("data: {kind: synthetic}\npretrain: {batch: 4}\ncluster: {workers: {min: 2, max: 8}}", "pretrain.batch is 4 for 2 to 8 workers"),
+        ("data: {kind: synthetic}\ncluster: {workers: {min: 3, max: 2}}", "cluster.workers: max is 2, less than min, 3"),
+        ("data: {kind: synthetic}\ncluster: {workers: {min: 0, max: 2}}", "cluster.workers.min: Input should be greater than"),
+        ("data: {kind: synthetic}\ncluster: {workers: {min: 2}}", "cluster.workers.max: is required"),
+        ("data: {kind: synthetic}\ncluster: {workers: {min: 2, mxa: 3}}", "cluster.workers.mxa: unknown key; did you mean 'max'?"),
+        ("data: {kind: synthetic}\ncluster: {workers: two}", "cluster.workers: Input should be a valid integer"),
         ("data: {kind: synthetic, points: 512}\npretrain: {points: 256}\nevaluate: {points: 1024}", "evaluate.points is 1024"),
         ("data: {kind: synthetic, points: 512}\nevaluate: {points: 512}", "pretrain.points is 2048"),
         ("data: {kind: synthetic}\ndata: {kind: synthetic}", "line 2: the key 'data' is written twice"),
@@ -157,3 +164,18 @@ def faithful(paper: str) -> dict[str, Any]:
             within = within.setdefault(part, {})
         within[last] = value
     return section
+
+
+def said(config: Pipeline) -> tuple[int, int, bool, str]:
+    cluster = config.cluster
+    return cluster.fewest, cluster.most, cluster.elastic, cluster.workers_said
+
+
+def test_workers_are_a_number_or_bounds_and_a_number_stays_one_in_json(tmp_path: Path) -> None:
+    fixed = load(write(tmp_path, "data: {kind: synthetic}\ncluster: {workers: 4}"))
+    assert said(fixed) == (4, 4, False, "4 workers")
+    assert json.loads(fixed.to_json())["cluster"]["workers"] == 4
+    elastic = load(write(tmp_path, "data: {kind: synthetic}\ncluster: {workers: {min: 2, max: 16}}"), ["cluster.workers.max=8"])
+    assert said(elastic) == (2, 8, True, "2 to 8 workers")
+    assert json.loads(elastic.to_json())["cluster"]["workers"] == {"min": 2, "max": 8, "look_every_s": 60.0}
+    assert Pipeline.model_validate_json(elastic.to_json()) == elastic

@@ -70,6 +70,11 @@ def test_population_based_training_takes_one_worker_a_trial() -> None:
         check(values, "test")
 
 
+def test_trials_beside_each_other_take_a_fixed_number_of_workers() -> None:
+    with pytest.raises(ConfigError, match=r"a fixed number of workers a trial: set cluster\.workers to a number"):
+        check(VALUES | {"cluster": {"workers": {"min": 1, "max": 2}}}, "test")
+
+
 def test_a_setting_changes_what_it_names_and_nothing_else() -> None:
     config = check(VALUES, "test")
     assert config.sweep is not None

@@ -56,6 +56,16 @@ def test_loader_workers_change_no_number(small: Path) -> None:
     assert same(list(batches(small, workers=2)), list(batches(small)))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_from_a_later_batch_on_the_same_batches_come_and_torchs_random_state_stays(small: Path, workers: int) -> None:
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    assert same(list(batches(small, first=4, workers=workers)), list(batches(small))[4:])
+    torch.manual_seed(3)
+    next(batches(small, first=4, workers=workers))
+    assert torch.equal(torch.random.get_rng_state(), before), "what the step draws does not depend on where the loader began"
+
+
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_shares_of_all_ranks_are_the_single_process_batch(small: Path, world: int) -> None:
     ranks = [list(batches(small, rank=rank, world=world)) for rank in range(world)]

@@ -25,7 +25,7 @@ from jobs.finetuning.tasks import PartSegmentation, task_of
 from jobs.finetuning.training import Start, Supervised, Tuned, tune
 from jobs.prepare import prepare
 from jobs.pretraining.ranks import ALONE
-from jobs.training.loop import Outside
+from jobs.training.loop import CalledAway, Outside
 
 POINTS = 64
 SMALL: dict[str, Any] = {"epochs": 3, "batch": 16, "lr": 0.02, "min_lr": 0.001}
@@ -145,6 +145,35 @@ def test_a_resumed_training_equals_an_uninterrupted_one(data: Path, rooms: Path,
     whole, course, told = train(data, chosen, tmp_path / "a", keep=tmp_path / "checkpoint", stop=2)
     again, resumed, after = train(data, chosen, tmp_path / "b", resume=tmp_path / "checkpoint")
     assert after == told[2:] and again.facts() == whole.facts()
+    for name, value in course.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("task", ["finetune", "parts"])
+def test_called_away_in_an_epoch_it_goes_on_with_the_same_batches_and_the_same_dropout(data: Path, tmp_path: Path, task: str) -> None:
+    chosen = settings(task, epochs=3)
+    whole, course, told = train(data, chosen, tmp_path / "a")
+    away, kept, after, rows = {3, 8}, [], [], []
+
+    def keep(metrics: dict[str, Any], write: Any) -> None:
+        kept.append(tmp_path / f"kept-{metrics['step']}")
+        kept[-1].mkdir()
+        write(kept[-1])
+        away.discard(metrics["step"])
+
+    def report(metrics: dict[str, Any], write: Any, validated: bool) -> None:
+        after.append(metrics)
+
+    outside = Outside(report, rows.extend, lambda line: None, lambda step: step in away, keep)
+    task_, splits, start = task_of(chosen, read_manifest(data)), evaluable_splits(data), Start(Backbone(name="pointnet", k=8), None)
+    for resume in (0, 1, 2):
+        last = kept[-1] if resume else None
+        try:
+            again, resumed = tune(task_, start, chosen, splits, POINTS, ALONE, outside, tmp_path / "b", last)
+        except CalledAway:
+            assert resume < 2
+    assert [int(path.name[5:]) for path in kept] == [3, 8] and [step for step, _ in rows] == list(range(1, course.step + 1))
+    assert after == told and again.facts() == whole.facts()
     for name, value in course.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
 
