@@ -1,6 +1,7 @@
 """Whose turn it is: by priority, then by age, as long as the cluster, the limit at once and the owner's share allow it."""
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from service.ray_jobs import ClusterAway, RayJobs
 from service.settings import Settings
 from service.tables import ENDED, Pipeline
 
+_log = logging.getLogger("adacrossnet.submitter")
 _LOOK_S = 10.0  # between two looks at what a cluster has
 
 
@@ -45,12 +47,16 @@ class Admission:
         reasons: dict[str, list[str]] = defaultdict(list)
         admitted = []
         for one in waiting:
-            reason = self._reason(one, busy[one.cluster], owned[one.owner])
+            try:
+                reason = self._reason(one, busy[one.cluster], owned[one.owner])
+            except Exception as error:  # of one row; the others' turns must come
+                _log.warning("%s cannot be admitted", one.id, exc_info=error, extra={"pipeline": one.id})
+                reason = f"waits: it cannot be judged ({type(error).__name__}: {error})"
             if reason is None:
                 busy[one.cluster] += 1
                 owned[one.owner] += 1
-                self.ledger.set_pipeline(one.id, admitted=True, message=None)
-                admitted.append(self.ledger.get(one.id))
+                if self.ledger.admit(one.id):
+                    admitted.append(self.ledger.get(one.id))
             elif reason != one.message:
                 reasons[reason].append(one.id)
         for reason, pipelines in reasons.items():

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import select
 
@@ -15,9 +17,16 @@ def record(database: Database, who: str, action: str, thing: str, status: int, a
         session.add(line(who, action, thing, status, address, detail))
 
 
+def action_of(scope: Mapping[str, Any]) -> str:
+    """What a request does, by its route: `POST /v1/pipelines/{pipeline}/cancel`."""
+    return f"{scope['method']} {getattr(scope.get('route'), 'path', scope['path'])}"
+
+
 def line(who: str, action: str, thing: str, status: int, address: str = "", detail: str | None = None) -> Act:
     """A line, to be written with what it tells of."""
-    return Act(time=time.time(), who=who[:80], address=address[:64], action=action[:40], object=thing[:200], status=status, detail=detail)
+    plain = {"who": who[:80], "address": address[:64], "action": action[:80], "object": thing[:200]}
+    kept = {key: text.replace("\0", "?") for key, text in plain.items()}  # which PostgreSQL takes in no text
+    return Act(time=time.time(), status=status, detail=detail, **kept)
 
 
 def recent(database: Database, limit: int, *, before: int | None = None, who: str | None = None) -> list[Act]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service import tokens
+from service import audit, tokens
 from service.mlflow_runs import Runs, TrackingAway
 from service.operations import Forbidden, Operations
 from service.progress import Progress
 from service.submitter import Submitter
+from service.tables import Act
 from service.tokens import ANYBODY, Person, Refused, Role
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,6 +30,8 @@ class Service:
     progress: Progress
     _runs: dict[str, Runs] = field(default_factory=dict)
     _making: threading.Lock = field(default_factory=threading.Lock)
+    listing: threading.Lock = field(default_factory=threading.Lock)  # of datasets
+    listed: tuple[float, list[str], list[dict[str, Any]]] | None = None  # when, what was asked, and what was found
 
     def runs(self) -> Runs:
         """MLflow's client. TrackingAway while the embedded server is down."""
@@ -72,6 +75,12 @@ def at_least(role: Role) -> Callable[..., Awaitable[Person]]:
         return person
 
     return check
+
+
+def act_of(request: Request, person: Person, thing: str, status: int) -> Act:
+    """The line of the audit trail that is written with the change itself."""
+    address = request.client.host if request.client else ""
+    return audit.line(person.name, audit.action_of(request.scope), thing, status, address)
 
 
 def about(request: Request, thing: str, written: bool = False) -> None:

@@ -54,7 +54,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that sees one state of the database."""
+        """A session for reading."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 

@@ -19,6 +19,7 @@ from service.settings import Settings
 
 _log = logging.getLogger("adacrossnet.access")
 _PROVEN = 10_000  # callers who are remembered as let in
+_STRANGERS_A_MINUTE = 60  # lines of the trail about requests without a valid token
 _UNKNOWN_SHARE = 10  # an address without a valid token gets this part of the rate
 _OPEN = ("/healthz", "/readyz")  # asked by probes, all the time
 _CHANGES = ("POST", "PUT", "PATCH", "DELETE")
@@ -59,12 +60,14 @@ class Guards:
             person = state.get("person")
             who = person.name if person is not None else ""
             if scope["path"] not in _OPEN:
-                _log.info("%s %s %d", scope["method"], scope["path"], status, extra={
+                path = scope.get("raw_path", b"").decode("latin-1")  # as it was sent: a line break in it makes no second line
+                _log.info("%s %s %d", scope["method"], path, status, extra={
                     "request": state["id"], "who": who, "address": address, "seconds": round(time.monotonic() - began, 4),
                 })  # fmt: skip
-            if scope["method"] in _CHANGES and not state.get("written") and (person is not None or status in (401, 403)):
-                action = f"{scope['method']} {scope['path']}"
-                thing = state.get("thing") or scope["path"]
+            # Of requests without a valid token so many a minute: the access log has them all.
+            told = person is not None or (status in (401, 403) and not self.buckets.take("strangers", _STRANGERS_A_MINUTE))
+            if scope["method"] in _CHANGES and not state.get("written") and told:
+                action, thing = audit.action_of(scope), state.get("thing") or scope["path"]
                 await run_in_threadpool(audit.record, self.database, who or "-", action, thing, status, address)
 
     async def _let_through(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:

@@ -13,7 +13,7 @@ _ERROR = re.compile(rf"^(?:ray\.exceptions\.RayTaskError\()?((?:[A-Za-z_]\w*\.)*
 
 def clean(line: str) -> str:
     """The line without colours and without Ray's `(RayTrainWorker pid=…)` in front."""
-    return _WORKER.sub("", _ANSI.sub("", line)).rstrip()
+    return _WORKER.sub("", _ANSI.sub("", line.replace("\0", ""))).rstrip()  # no database takes a NUL
 
 
 def latest_progress(log: str, stage: str) -> str | None:

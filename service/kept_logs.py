@@ -15,9 +15,9 @@ BYTES_PER_S = 300_000  # the job server gives logs whole: the longer they are, t
 
 
 def texts(
-    pipeline: str, stage: str | None, follow: bool, printed: dict[str, int], ledger: Ledger, home: Home
+    pipeline: str, stage: str | None, follow: bool, printed: dict[str, int], ledger: Ledger, home: Home, once: bool = False
 ) -> Iterator[str]:
-    """What was not printed yet; `printed` counts the characters of each job."""
+    """What was not printed yet; `printed` counts the characters of each job. `once`: one look, by a caller who comes again."""
     while True:
         row = ledger.get(pipeline)
         size = 0
@@ -31,7 +31,7 @@ def texts(
                 yield f"--- {attempt.job_id}\n"
             yield log[printed[attempt.job_id] :]
             printed[attempt.job_id] = max(printed[attempt.job_id], len(log))  # a server that did not answer gives an empty one
-        if not follow or row.state in ENDED:
+        if once or not follow or row.state in ENDED:
             return
         time.sleep(1 + size / BYTES_PER_S)
 

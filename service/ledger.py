@@ -4,11 +4,13 @@ from __future__ import annotations
 import difflib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import delete, func, insert, inspect, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.settings import Webhook
@@ -34,6 +36,15 @@ from service.tables import (
 
 Row = TypeVar("Row", Request, Act)
 _MANY = 500  # ids in one statement
+_HINTS = 1000  # of the newest ids are looked through for one that was meant
+
+
+class TooMany(ValueError):
+    """As many unfinished pipelines as their owner may have."""
+
+
+class Busy(ValueError):
+    """Another one holds what only one may hold at a time."""
 
 
 class Waiting(NamedTuple):
@@ -81,9 +92,11 @@ class Ledger:
 
     def add(
         self, pipeline: str, name: str, config: dict[str, Any], stages: Sequence[str], cluster: str, tracking: str,
-        *, owner: str = LOCAL, priority: int = 0, request: Request | None = None, act: Act | None = None,
+        *, owner: str = LOCAL, priority: int = 0, request: Request | None = None, act: Act | None = None, most: int | None = None,
     ) -> None:  # fmt: skip
         """Records a pipeline and its stages, with the request that asked for it and its line of the audit trail, whole or not at all.
+
+        `most`: unfinished pipelines that the owner may have with it; TooMany when there are as many already.
 
         Taken when the id is; Repeated when the owner has used the request's key before.
         """
@@ -94,6 +107,7 @@ class Ledger:
         rows = [{"pipeline_id": pipeline, "name": stage, "position": position} for position, stage in enumerate(stages)]
         try:
             with self.database.write() as session:
+                self._make_room(session, owner, most)
                 session.execute(insert(Pipeline).values(**values))
                 if rows:
                     session.execute(insert(Stage), rows)
@@ -105,7 +119,7 @@ class Ledger:
 
     def add_new(
         self, name: str, config: dict[str, Any], stages: Sequence[str], cluster: str, tracking: str,
-        *, owner: str = LOCAL, priority: int = 0, request: Request | None = None, act: Act | None = None,
+        *, owner: str = LOCAL, priority: int = 0, request: Request | None = None, act: Act | None = None, most: int | None = None,
     ) -> str:  # fmt: skip
         """`add` under an id of its own, which is returned: of a thousand of one name and day, two may draw the same."""
         while True:
@@ -116,7 +130,7 @@ class Ledger:
             try:
                 self.add(
                     pipeline, name, config, stages, cluster, tracking,
-                    owner=owner, priority=priority, request=_copy(request), act=_copy(act),
+                    owner=owner, priority=priority, request=_copy(request), act=_copy(act), most=most,
                 )  # fmt: skip
             except Taken:
                 continue
@@ -128,7 +142,7 @@ class Ledger:
             row = session.get(Pipeline, pipeline)
             if row is not None:
                 return row
-            known = list(session.scalars(select(Pipeline.id)))
+            known = list(session.scalars(select(Pipeline.id).order_by(Pipeline.created.desc()).limit(_HINTS)))
         near = difflib.get_close_matches(pipeline, known, n=3) or [one for one in known if pipeline in one][-3:]
         hint = f"did you mean {' or '.join(near)}?" if near else "`adacrossnet list` shows what there is"
         raise Unknown(f"no pipeline {pipeline!r} in the ledger: {hint}")
@@ -169,11 +183,40 @@ class Ledger:
             rows = session.execute(select(*columns).where(waits).order_by(Pipeline.priority.desc(), Pipeline.created, Pipeline.id))
             return [Waiting(*row) for row in rows]
 
-    def unfinished_of(self, owner: str) -> int:
-        """How many pipelines of this owner have not ended."""
-        with self.database.read() as session:
-            query = select(func.count()).select_from(Pipeline).where(Pipeline.owner == owner, Pipeline.state.not_in(ENDED))
-            return session.scalar(query) or 0
+    def _make_room(self, session: Session, owner: str, most: int | None) -> None:
+        """TooMany when the owner has as many unfinished pipelines as allowed; counted in the transaction that adds one."""
+        if most is None:
+            return
+        if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
+            session.execute(select(func.pg_advisory_xact_lock(func.hashtext(owner))))
+        unfinished = select(func.count()).select_from(Pipeline).where(Pipeline.owner == owner, Pipeline.state.not_in(ENDED))
+        if (session.scalar(unfinished) or 0) >= most:
+            raise TooMany(f"{owner} has {most} pipelines that have not ended, which is the most: wait, or cancel some")
+
+    def admit(self, pipeline: str) -> bool:
+        """Lets a pipeline run, unless it was cancelled or let run since it was looked at; whether it was let."""
+        waits = (Pipeline.state == QUEUED) & ~Pipeline.admitted & ~Pipeline.cancel_requested
+        with self.database.write() as session:
+            return _changed(session.execute(update(Pipeline).where(Pipeline.id == pipeline, waits).values(admitted=True, message=None)))
+
+    def runs(self, pipeline: str) -> None:
+        """A job of it was submitted; one that was ended meanwhile stays ended."""
+        with self.database.write() as session:
+            going = update(Pipeline).where(Pipeline.id == pipeline, Pipeline.state.not_in(ENDED))
+            session.execute(going.values(state=RUNNING, message=None))
+
+    def ask_cancel(self, pipeline: str, act: Act | None = None) -> bool:
+        """Asks for cancelling; one of which nothing exists but its row is ended at once. Whether it had not ended already."""
+        with self.database.write() as session:
+            mine = update(Pipeline).where(Pipeline.id == pipeline)
+            if not _changed(session.execute(mine.where(Pipeline.state.not_in(ENDED)).values(cancel_requested=True))):
+                return False
+            session.add_all([act] if act is not None else [])
+            bare = (Pipeline.state == QUEUED) & ~Pipeline.admitted & Pipeline.run_id.is_(None)
+            ended = {"state": CANCELLED, "ended": time.time(), "message": "cancelled on request before it began"}
+            if _changed(session.execute(mine.where(bare, Pipeline.cluster != PRIVATE).values(**ended))):
+                session.add_all(self._ended_notices(session, pipeline))
+            return True
 
     def set_pipeline(self, pipeline: str, **values: Any) -> None:
         """Changes fields of a pipeline's row."""
@@ -191,14 +234,27 @@ class Ledger:
         with self.database.read() as session:
             return list(session.scalars(select(Pipeline).where(Pipeline.state.not_in(ENDED)).order_by(Pipeline.created)))
 
-    def finish(self, pipeline: str, state: str, message: str | None, ended: float) -> None:
-        """Ends a pipeline whose records are closed, and writes down who is to be told, whole or not at all."""
-        values = {"state": state, "ended": ended, "message": message, "records_open": False}
+    def finish(self, seen: Pipeline, state: str, message: str | None) -> None:
+        """Ends a pipeline whose records are closed, and writes down who is to be told, whole or not at all.
+
+        `seen`: the row as it was when closing began; one that was reopened meanwhile goes on.
+        """
+        given_up = seen.state in ENDED
+        still = (Pipeline.state == seen.state) & Pipeline.records_open if given_up else Pipeline.state.not_in(ENDED)
+        values = {"state": state, "ended": seen.ended or time.time(), "message": message, "records_open": False}
         with self.database.write() as session:
-            session.execute(update(Pipeline).where(Pipeline.id == pipeline).values(**values))
-            row = session.get_one(Pipeline, pipeline)
-            body = {"pipeline": pipeline, "name": row.name, "owner": row.owner, "state": state, "message": message, "ended": ended}
-            session.add_all(self._notices(state, body))
+            if not _changed(session.execute(update(Pipeline).where(Pipeline.id == seen.id, still).values(**values))):
+                return
+            # One that waited for its next attempt has a stage that runs, and no job.
+            running = update(Stage).where(Stage.pipeline_id == seen.id, Stage.state == RUNNING)
+            session.execute(running.values(state=state, message=message))
+            if not given_up:  # that was told when it was given up
+                session.add_all(self._ended_notices(session, seen.id))
+
+    def _ended_notices(self, session: Session, pipeline: str) -> list[Notice]:
+        row = session.get_one(Pipeline, pipeline, populate_existing=True)
+        told = {"pipeline": pipeline, "name": row.name, "owner": row.owner, "state": row.state, "message": row.message, "ended": row.ended}
+        return self._notices(row.state, told)
 
     def note(self, event: str, body: dict[str, Any]) -> None:
         """Writes down who is to be told of an event."""
@@ -261,21 +317,47 @@ class Ledger:
             session.execute(update(Pipeline).where(Pipeline.id == pipeline).values(**values))
             running = update(Stage).where(Stage.pipeline_id == pipeline, Stage.state == RUNNING)
             session.execute(running.values(state=state, message=why))
+            session.add_all(self._ended_notices(session, pipeline))
 
-    def reopen(self, pipeline: str, cluster: str, tracking: str) -> None:
-        """A pipeline goes on: stages that did not succeed are queued again, finished ones stay."""
+    def reopen(
+        self, pipeline: str, cluster: str, tracking: str, *, ended: bool = False, most: int | None = None, act: Act | None = None
+    ) -> bool:
+        """A pipeline goes on: stages that did not succeed are queued again, finished ones stay. Whether it was reopened.
+
+        `ended`: only one that has ended; of two who ask at once, one is too late. TooMany as when one is added.
+        """
         values = {
             "state": QUEUED, "ended": None, "message": None, "cancel_requested": False, "records_open": False, "admitted": False,
             "cluster": cluster, "tracking": tracking,
         }  # fmt: skip
         with self.database.write() as session:
-            session.execute(update(Pipeline).where(Pipeline.id == pipeline).values(**values))
+            row = session.get(Pipeline, pipeline)
+            self._make_room(session, row.owner if row is not None else "", most)
+            mine = update(Pipeline).where(Pipeline.id == pipeline)
+            if not _changed(session.execute((mine.where(Pipeline.state.in_(ENDED)) if ended else mine).values(**values))):
+                return False
+            session.add_all([act] if act is not None else [])
             again = update(Stage).where(Stage.pipeline_id == pipeline, Stage.state.in_([FAILED, CANCELLED]))
             session.execute(again.values(state=QUEUED, message=None, not_before=None))
             own = select(Stage.id).where(Stage.pipeline_id == pipeline)
             # Whoever reopens it has seen to the cause: they count as lost, and as tries, no more.
             for state, now in ((LOST, STOPPED), (RETRIED, FAILED)):
                 session.execute(update(Attempt).where(Attempt.stage_id.in_(own), Attempt.state == state).values(state=now))
+            session.execute(update(Stage).where(Stage.pipeline_id == pipeline).values(not_before=None))
+            return True
+
+    @contextmanager
+    def alone(self, scope: str, seconds: float = 30.0) -> Iterator[None]:
+        """Inside, nobody else is: one at a time over all processes. Busy when another one stays too long."""
+        holder, until = secrets.token_hex(8), time.monotonic() + seconds
+        while not self.acquire(scope, holder, 2 * seconds):
+            if time.monotonic() > until:
+                raise Busy(f"{scope} is being changed by somebody else: ask again in a moment")
+            time.sleep(0.1)
+        try:
+            yield
+        finally:
+            self.release(scope, holder)
 
     def acquire(self, scope: str, holder: str, seconds: float) -> bool:
         """Takes or renews the lease of `scope`; False while another holder's has not expired."""
@@ -304,6 +386,10 @@ class Ledger:
         with self.database.read() as session:
             row = session.get(Lease, scope)
             return row.holder if row is not None and row.expires >= time.time() else None
+
+
+def _changed(result: Any) -> bool:
+    return bool(result.rowcount)
 
 
 def _copy(row: Row | None) -> Row | None:

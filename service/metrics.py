@@ -65,12 +65,11 @@ class _Ledger(Collector):
         return found
 
     def _failures(self) -> Metric:
-        # Grouped by name: PostgreSQL does not see that two expressions with parameters of their own are the same.
-        query = select(func.coalesce(Attempt.cause, OTHER).label("reason"), (Attempt.state == RETRIED).label("retried"), func.count())
-        query = query.where(Attempt.state.in_((FAILED, RETRIED))).group_by("reason", "retried")
-        found = CounterMetricFamily("adacrossnet_failures", "Jobs that failed, by reason, and whether another attempt was made",
-                                    labels=["reason", "retried"])  # fmt: skip
+        query = select(func.coalesce(Attempt.cause, OTHER).label("reason"), func.count())
+        query = query.where(Attempt.state.in_((FAILED, RETRIED))).group_by("reason")
+        about = "Jobs that failed, by reason, whether they were tried again or not"
+        found = CounterMetricFamily("adacrossnet_failures", about, labels=["reason"])
         with self._ledger.database.read() as session:
-            for reason, retried, count in session.execute(query):
-                found.add_metric([reason, "yes" if retried else "no"], count)
+            for reason, count in session.execute(query):
+                found.add_metric([reason], count)
         return found

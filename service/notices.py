@@ -26,6 +26,7 @@ from service.tables import Notice
 
 SIGNATURE = "X-AdaCrossNet-Signature"
 _TIMEOUT_S = (5, 10)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _KEPT_S = 30 * 86400.0  # notices that are over
 _MOST_S = 3600.0  # between two tries
 _log = logging.getLogger("adacrossnet.notices")
@@ -41,10 +42,12 @@ def deliver_due(database: Database, settings: Settings) -> int:
     with database.write() as session:
         session.execute(delete(Notice).where(Notice.next_try.is_(None), Notice.created < now - _KEPT_S))
     with database.read() as session:
-        due = list(session.scalars(select(Notice).where(Notice.next_try <= now).order_by(Notice.id).limit(50)))
+        due = list(session.scalars(select(Notice).where(Notice.next_try <= now).order_by(Notice.next_try).limit(50)))
     hooks = {one.url: one for one in settings.webhooks}
-    arrived = 0
+    arrived, silent = 0, set[str]()  # targets that did not answer in this round: the others are not to wait for them
     for notice in due:
+        if notice.target in silent:
+            continue
         # Taken before it is sent: of two services, one sends it; and one that dies meanwhile leaves it for the next try.
         if not _take(database, notice, settings):
             continue
@@ -53,9 +56,11 @@ def deliver_due(database: Database, settings: Settings) -> int:
             if hook is None:
                 raise Undeliverable("no webhook of the settings has this URL any more")
             send(hook, notice.id, notice.event, notice.body)
-        except (Undeliverable, OSError) as error:
+        except (Undeliverable, OSError, ValueError) as error:
+            silent.add(notice.target)
             over = hook is None or notice.tries + 1 >= settings.webhook_tries
-            _log.warning("notice %d to %s: %s%s", notice.id, notice.target, error, "; given up" if over else "")
+            host = urlsplit(notice.target).hostname  # the rest of a hook's URL is often its secret
+            _log.warning("notice %d to %s: %s%s", notice.id, host, error, "; given up" if over else "")
             _set(database, notice.id, message=str(error)[:500], **({"next_try": None} if over else {}))
         else:
             arrived += 1
@@ -70,6 +75,8 @@ def send(hook: Webhook, number: int, event: str, body: dict[str, object]) -> Non
         secret = hook.secret_file.read_bytes().strip()
     except OSError as error:
         raise Undeliverable(f"the secret {hook.secret_file} cannot be read ({error.strerror})") from None
+    if not secret:
+        raise Undeliverable(f"the secret {hook.secret_file} is empty")
     seconds = int(time.time())
     headers = {"Content-Type": "application/json", "User-Agent": "adacrossnet", SIGNATURE: signature(secret, seconds, text)}
     with requests.Session() as session:
@@ -127,10 +134,22 @@ def _address(hook: Webhook, resolve: Callable[..., list[tuple]] = socket.getaddr
     except OSError as error:
         raise Undeliverable(f"the name {parts.hostname} does not resolve ({error})") from None
     for address in found:
-        if not hook.private and not ipaddress.ip_address(address.partition("%")[0]).is_global:
+        if not hook.private and not _public(address):
             where = f"{parts.hostname} is {address}, this machine or in a private network"
             raise Undeliverable(f"{where}: `private: true` of the webhook allows that")
     return found[0]
+
+
+def _public(address: str) -> bool:
+    """Whether an address is one of the internet's; also what is wrapped into IPv6 for translation (RFC 6052, 3056)."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner is not None:
+            return _public(str(inner))
+    return found.is_global and not found.is_multicast
 
 
 def _take(database: Database, notice: Notice, settings: Settings) -> bool:

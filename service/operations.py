@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jobs.config import ConfigError, check
 from jobs.config import Pipeline as Config
-from jobs.config import check
 from jobs.config.places import Place
 from service.endpoints import Endpoint, Target, choose, resolve, tracking_of
 from service.home import Home
@@ -17,10 +17,11 @@ from service.ledger import Ledger, Repeated
 from service.preflight import check_local
 from service.roots import check_paths
 from service.settings import Settings
-from service.tables import CANCELLED, ENDED, PRIVATE, QUEUED, SUCCEEDED, UP, Act, Pipeline, Request
+from service.tables import ENDED, PRIVATE, SUCCEEDED, UP, Act, Pipeline, Request
 from service.tokens import Person
 
 PRIORITIES = range(-100, 101)
+_MOST_BYTES = 100_000  # of a resolved config: a job gets it in one environment variable, of which Linux takes 128 KiB
 _KEPT_S = 1.0  # where the cluster answers is looked up this often
 
 
@@ -34,10 +35,6 @@ class Conflict(ValueError):
 
 class KeyReused(ValueError):
     """An idempotency key that came before with another request."""
-
-
-class OverQuota(ValueError):
-    """As many unfinished pipelines as a person may have."""
 
 
 class Queued(NamedTuple):
@@ -86,42 +83,44 @@ class Operations:
         if key is not None and (before := self.ledger.request(person.name, key)) is not None:
             return self._before(before, digest)
         config = check(values, "config")
+        self._check_shares(config, person, priority)
         target = self.target
         for name, address, ours in (
             ("cluster.address", config.cluster.address, target.cluster), ("tracking.uri", config.tracking.uri, target.tracking),
         ):  # fmt: skip
             if address is not None and address.rstrip("/") != ours.rstrip("/"):
                 raise Forbidden(f"{name} is {address}: the server decides where pipelines run; leave it out")
-        wanted = config.resolved(next(root for root in self.roots if isinstance(root, Path)))
-        check_paths(wanted, self.roots)
-        if target.cluster == UP:
-            check_local(wanted)
-        quota = self.settings.quota_of(person.name).unfinished
-        if quota is not None and self.ledger.unfinished_of(person.name) >= quota:
-            raise OverQuota(f"{person.name} has {quota} pipelines that have not ended, which is the most: wait, or cancel some")
+        try:
+            wanted = config.resolved(next(root for root in self.roots if isinstance(root, Path)))
+            check_paths(wanted, self.roots, self.home.path)
+            if target.cluster == UP:
+                check_local(wanted)
+        except (OSError, RuntimeError) as error:  # a name that is too long, a home of nobody
+            raise ConfigError(f"config: a path in it cannot be used ({error})") from None
+        if self.settings.autoscales is not None:
+            wanted = wanted.model_copy(update={"cluster": wanted.cluster.model_copy(update={"autoscales": self.settings.autoscales})})
+        if len(wanted.to_json()) > _MOST_BYTES:
+            raise ConfigError(f"config: with all its defaults it is larger than {_MOST_BYTES // 1000} kB, more than a job can be told")
         request = Request(owner=person.name, key=key, digest=digest, created=time.time()) if key else None
         try:
             pipeline = self.ledger.add_new(
                 config.name, json.loads(wanted.to_json()), wanted.stages, target.cluster, target.tracking,
-                owner=person.name, priority=priority, request=request, act=act,
+                owner=person.name, priority=priority, request=request, act=act, most=self.settings.quota_of(person.name).unfinished,
             )  # fmt: skip
         except Repeated as repeated:  # the same request came twice at the same time
             return self._before(repeated.request, digest)
         return Queued(pipeline, wanted.stages, True)
 
-    def cancel(self, pipeline: str, person: Person) -> Pipeline:
+    def cancel(self, pipeline: str, person: Person, act: Act | None = None) -> Pipeline:
         """Asks for cancelling; the submitter sees to it. Raises ValueError (unknown), Forbidden, Conflict when it has ended."""
         row = self._own(pipeline, person)
-        if row.state in ENDED:
-            raise Conflict(f"{pipeline} has ended already ({row.state})")
-        if row.cluster == PRIVATE:
+        if row.cluster == PRIVATE and row.state not in ENDED:
             raise Conflict(f"{pipeline} is carried by a command on the service's own machine: end that, or cancel it there")
-        self.ledger.set_pipeline(pipeline, cancel_requested=True)
-        if row.state == QUEUED and not row.admitted and row.run_id is None:  # nothing of it exists but the row
-            self.ledger.set_pipeline(pipeline, state=CANCELLED, ended=time.time(), message="cancelled on request before it began")
+        if not self.ledger.ask_cancel(pipeline, act):
+            raise Conflict(f"{pipeline} has ended already ({self.ledger.get(pipeline).state})")
         return self.ledger.get(pipeline)
 
-    def resume(self, pipeline: str, person: Person) -> Pipeline:
+    def resume(self, pipeline: str, person: Person, act: Act | None = None) -> Pipeline:
         """A pipeline that ended without success is queued again. Raises ValueError (unknown), Forbidden, Conflict."""
         row = self._own(pipeline, person)
         if row.state == SUCCEEDED:
@@ -131,8 +130,23 @@ class Operations:
         target = self.target
         if row.run_id is not None and row.tracking != target.tracking:
             raise Conflict(f"the records of {pipeline} are in another MLflow ({row.tracking}) than the one that this service uses")
-        self.ledger.reopen(pipeline, target.cluster, target.tracking)
+        most = self.settings.quota_of(row.owner).unfinished
+        if not self.ledger.reopen(pipeline, target.cluster, target.tracking, ended=True, most=most, act=act):
+            raise Conflict(f"{pipeline} has not ended: somebody else has resumed it just now")
         return self.ledger.get(pipeline)
+
+    def _check_shares(self, config: Config, person: Person, priority: int) -> None:
+        """What one person may not take from all others. Raises Forbidden, ConfigError."""
+        quota, settings = self.settings.quota_of(person.name), self.settings
+        if priority > quota.priority and not person.may("admin"):
+            raise Forbidden(f"priority is {priority}, and {person.name} may go up to {quota.priority}")
+        if config.evaluations_at_once > settings.evaluations_at_once:
+            asked, most = config.evaluations_at_once, settings.evaluations_at_once
+            raise ConfigError(f"config: evaluations_at_once is {asked}, and here at most {most} run")
+        if settings.workers is not None and config.cluster.most > settings.workers:
+            raise ConfigError(f"config: cluster.workers is {config.cluster.most}, and here a pipeline has at most {settings.workers}")
+        if config.cluster.autoscales not in (None, settings.autoscales):
+            raise Forbidden("cluster.autoscales is the server's to say: leave it out")
 
     def _before(self, request: Request, digest: str) -> Queued:
         if request.digest != digest:

@@ -19,6 +19,7 @@ from service.home import project_tree
 from service.ray_jobs import ACCELERATOR, FAILED, TERMINAL, ClusterAway, RayJobs
 from service.working_dir import clean_copy
 
+_MOST = 1e9  # workers; a share so small that more fit is none
 _REACH_S = 180.0  # the storage check is a Ray job; the first one on a node takes some seconds
 
 
@@ -86,7 +87,7 @@ def _check_validator(config: Config, needs: dict[str, float], nodes: list[dict[s
 
 
 def _room(needs: dict[str, float], nodes: list[dict[str, float]]) -> int:
-    return sum(min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in needs.items()) for node in nodes)
+    return sum(min(int(min(_MOST, node.get(kind, 0) / amount + 1e-9)) for kind, amount in needs.items()) for node in nodes)
 
 
 def _advice(workers: int, needs: dict[str, float], nodes: list[dict[str, float]], key: str) -> str:

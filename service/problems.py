@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from jobs.config import ConfigError
-from service.ledger import Unknown
+from service.ledger import Busy, TooMany, Unknown
 from service.mlflow_runs import NoSuch, TrackingAway
-from service.operations import Conflict, Forbidden, KeyReused, OverQuota
+from service.operations import Conflict, Forbidden, KeyReused
 from service.preflight import Unfit
 from service.ray_jobs import ClusterAway
 from service.registry import NoVersion
@@ -29,8 +29,8 @@ RETRY_S = 10  # what a client waits before it asks again for what is away
 # The first kind that fits tells the status.
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Refused, 401), (Forbidden, 403), (OutsideRoots, 403), (Unknown, 404), (NoSuch, 404), (NoVersion, 404), (Conflict, 409),
-    (NotPromoted, 409), (KeyReused, 422), (ConfigError, 422), (Unfit, 422), (OverQuota, 429), (TrackingAway, 503), (ClusterAway, 503),
-    (SQLAlchemyError, 503),
+    (NotPromoted, 409), (KeyReused, 422), (ConfigError, 422), (Unfit, 422), (TooMany, 429), (Busy, 409), (TrackingAway, 503),
+    (ClusterAway, 503), (SQLAlchemyError, 503),
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from service.ray_jobs import RayJobs
 from service.tables import RUNNING
 
 _SPEED = re.compile(r"(\d+(?:\.\d+)?) clouds/s")
+_FIRST_S = 5.0  # that the first answer is waited for
 _KEPT_S = 5.0  # an answer serves everybody who asks within this time
 
 
@@ -28,10 +29,17 @@ class Progress:
 
     def lines(self) -> dict[tuple[str, str], str]:
         """(pipeline, stage) -> its last line, of those that have said one. A cluster that is away says nothing."""
-        with self._lock:
-            if self._said is None or time.monotonic() - self._said[0] > _KEPT_S:
-                self._said = (time.monotonic(), self._read())
-            return self._said[1]
+        said = self._said
+        if said is not None and time.monotonic() - said[0] < _KEPT_S:
+            return said[1]
+        if not self._lock.acquire(blocking=said is None, timeout=-1 if said is not None else _FIRST_S):
+            return said[1] if said is not None else {}  # somebody asks a slow cluster already
+        try:
+            found = self._read()
+            self._said = (time.monotonic(), found)
+            return found
+        finally:
+            self._lock.release()
 
     def speeds(self) -> dict[tuple[str, str], float]:
         """(pipeline, stage) -> clouds a second, of those that train."""

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,9 @@ class RayJobs:
         response = self._call("GET", f"/api/jobs/{job_id}", job_id)
         if response is None:
             return None
-        value = response.json()
-        return Job(value["status"], value.get("message") or "", _seconds(value.get("start_time")), _seconds(value.get("end_time")))
+        with self._readable():
+            value = response.json()
+            return Job(value["status"], value.get("message") or "", _seconds(value.get("start_time")), _seconds(value.get("end_time")))
 
     def submit(
         self, job_id: str, entrypoint: str, working_dir: Path, env: dict[str, str], metadata: dict[str, str], driver: Driver | None = None
@@ -75,14 +78,16 @@ class RayJobs:
     def logs(self, job_id: str) -> str:
         """Everything the job printed so far; '' when the server does not know it."""
         response = self._call("GET", f"/api/jobs/{job_id}/logs", job_id)
-        return "" if response is None else str(response.json()["logs"])
+        with self._readable():
+            return "" if response is None else str(response.json()["logs"])
 
     def nodes(self) -> list[dict[str, float]]:
         """Each living node's total resources (`CPU`, `GPU`, `memory` …)."""
         response = self._call("GET", "/api/v0/nodes?limit=10000&detail=1")
         assert response is not None
-        rows = response.json()["data"]["result"]["result"]
-        return [row["resources_total"] for row in rows if row["state"] == "ALIVE"]
+        with self._readable():
+            rows = response.json()["data"]["result"]["result"]
+            return [dict(row["resources_total"]) for row in rows if row["state"] == "ALIVE"]
 
     def autoscales(self) -> bool:
         """Whether an autoscaler runs the cluster: then its present size is no limit.
@@ -91,9 +96,18 @@ class RayJobs:
         """
         response = self._call("GET", "/api/cluster_status?format=0")
         assert response is not None
-        status = (response.json().get("data") or {}).get("clusterStatus") or {}
-        types = (status.get("autoscalerReport") or {}).get("activeNodes") or {}
+        with self._readable():
+            status = (response.json().get("data") or {}).get("clusterStatus") or {}
+            types = (status.get("autoscalerReport") or {}).get("activeNodes") or {}
         return any(not _UNNAMED.fullmatch(name) for name in types)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """An answer that is not a job server's (a proxy's login page) is none."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ClusterAway(f"what answers at {self.address} is no Ray job server ({type(error).__name__})") from None
 
     def _call(self, method: str, path: str, job_id: str | None = None) -> requests.Response | None:
         """The answer; none when the job server itself says that it does not know `job_id`."""

@@ -28,7 +28,7 @@ from service.promotion import read_rule
 from service.ray_jobs import ClusterAway, RayJobs
 from service.settings import RULE
 from service.tables import CANCELLED, ENDED, FAILED, LOST, QUEUED, RUNNING, STOPPED, SUCCEEDED, Attempt, Pipeline, Stage
-from service.versions import promote_by_rule
+from service.versions import ALREADY, promote_by_rule
 from service.working_dir import clean_copy, code_digest
 
 STEPS = (
@@ -122,11 +122,14 @@ class Reconciler:
         version = f"{made.get('name')}/{made.get('version')}"
         self.hold()
         try:
-            said = promote_by_rule(runs, version, read_rule(self.rule), pipeline.owner, f"asked for by the pipeline {pipeline.id}", False)
+            with self.ledger.alone(f"registry/{made.get('name')}"):
+                why = f"asked for by the pipeline {pipeline.id}"
+                said = promote_by_rule(runs, version, read_rule(self.rule), pipeline.owner, why, False)
         except ValueError as refused:  # by the rule, or a rule that is none
             return str(refused)
         self.after("promoted")
-        self.ledger.note("promoted", {"version": version, "by": pipeline.owner, "pipeline": pipeline.id, "said": said})
+        if not said.endswith(ALREADY):
+            self.ledger.note("promoted", {"version": version, "by": pipeline.owner, "pipeline": pipeline.id, "said": said})
         return said
 
     def _ensure_parent(self, pipeline: Pipeline, endpoint: Endpoint, runs: Runs, experiment: str) -> None:
@@ -263,7 +266,7 @@ class Reconciler:
         attempt.started = time.time()
         attempt.state = RUNNING
         self.ledger.set_attempt(attempt.id, state=RUNNING, started=attempt.started)
-        self.ledger.set_pipeline(pipeline.id, state=RUNNING, message=None)
+        self.ledger.runs(pipeline.id)
         _tell(f"{attempt.job_id} is submitted", pipeline.id, stage.name)
         self.after("job recorded")
 
@@ -343,7 +346,7 @@ class Reconciler:
         runs.close(pipeline.run_id, _ENDING[state])
         self.after("parent run closed")
         _tell(f"{pipeline.id} has ended: {state}", pipeline.id)
-        self.ledger.finish(pipeline.id, state, message, pipeline.ended or time.time())
+        self.ledger.finish(pipeline, state, message)
         self.after("pipeline closed")
 
     def _collect(self, pipeline: Pipeline, state: str, runs: Runs) -> None:

@@ -28,6 +28,7 @@ from service.promotion import read_rule
 from service.settings import Settings
 from service.submitter import Submitter
 
+_STEP_S = 60.0  # that the step under way gets
 _STOP_S = 10  # that open requests get when the service is told to stop
 _log = logging.getLogger("adacrossnet.server")
 
@@ -90,7 +91,7 @@ def working(service: Service) -> Iterator[None]:
     stop = threading.Event()
     operations = service.operations
     threads = [
-        threading.Thread(target=submitter.rounds, args=(service.submitter, stop.is_set), name="submitter"),
+        threading.Thread(target=submitter.rounds, args=(service.submitter, stop.is_set), name="submitter", daemon=True),
         threading.Thread(target=notices.rounds, args=(operations.ledger.database, operations.settings, stop), name="notices", daemon=True),
     ]
     for thread in threads:
@@ -99,7 +100,7 @@ def working(service: Service) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        threads[0].join()
+        threads[0].join(_STEP_S)  # a step that hangs is left: another service goes on from the ledger
 
 
 @contextmanager

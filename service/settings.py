@@ -21,6 +21,7 @@ class Quota(Strict):
 
     running: Count | None = None  # pipelines of theirs that run at once
     unfinished: Count | None = 1000  # that wait or run: more are refused
+    priority: int = 100  # the highest that they may give; admins give any
 
 
 class Webhook(Strict):
@@ -37,6 +38,7 @@ class Webhook(Strict):
     @classmethod
     def _checked(cls, url: str) -> str:
         parts = urlsplit(url)
+        _ = parts.port  # raises for one that is none
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
             raise ValueError("must be an http:// or https:// URL without a user or a password in it")
         return url
@@ -49,6 +51,9 @@ class Settings(Strict):
     patience_s: Positive = 1800.0  # seconds that Ray or MLflow may be away before the pipelines that run there fail; `resume` goes on
     quota: Quota = Quota()  # of everyone
     quotas: dict[str, Quota] = {}  # of those named here instead
+    evaluations_at_once: Count = 4  # of one pipeline, the most: each has a driver
+    workers: Count | None = None  # of one pipeline, the most; none: what the cluster holds
+    autoscales: bool | None = None  # whether nodes come when they are asked for; none: as the job server tells. Configs do not say it here
     # Folders that configs sent to the server may name (storage, sources, targets): nothing outside them. Relative paths start at the first.
     # s3://bucket/path and gs://bucket/path among them: datasets there too.
     roots: Annotated[tuple[PlaceField, ...], Field(strict=False, min_length=1)] = (Path("."),)

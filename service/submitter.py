@@ -57,10 +57,12 @@ class Submitter:
         self.patience = patience or (PATIENCE_S if only else self.settings.patience_s)
         self.scope = only or SHARED
         self.holder = _name(Identity.of(os.getpid()))
+        self.went_round: float | None = None  # when its last round ended
         self.working_since: float | None = None  # when the step that is being taken began
         self._reconciler = Reconciler(ledger, home, project_tree(), self._hold, after, self.settings.rule)
         self._clients: dict[Endpoint, tuple[RayJobs, Runs]] = {}
-        ledger.webhooks = self.settings.webhooks
+        if settings is not None:  # else a command's, which knows of no webhooks
+            ledger.webhooks = settings.webhooks
         self._admission = Admission(
             ledger, self.settings, lambda cluster, tracking: resolve(cluster, tracking, home, own),
             lambda endpoint: RayJobs(endpoint.ray, endpoint.token),
@@ -215,11 +217,15 @@ def main() -> int:
 
 def rounds(submitter: Submitter, stop: Callable[[], bool]) -> None:
     """Advances what there is, about once a second, until it is told to stop; then gives the lease back."""
-    submitter.close_abandoned()
+    first = True
     with _heart(submitter):
         while not stop():
             try:
+                if first:
+                    submitter.close_abandoned()
+                    first = False
                 submitter.tick()
+                submitter.went_round = time.monotonic()
             except Exception:  # a busy ledger or a full disk must not end the submitter
                 _log.exception("the round failed; the next one comes in 5 s")
                 time.sleep(4)

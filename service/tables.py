@@ -119,7 +119,7 @@ class Act(Table):
     time: Mapped[float] = mapped_column(index=True)
     who: Mapped[str] = mapped_column(String(80))
     address: Mapped[str] = mapped_column(String(64))  # where the request came from
-    action: Mapped[str] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(80))
     object: Mapped[str] = mapped_column(String(200))
     status: Mapped[int]  # the HTTP status of the answer; 0: on the command line
     detail: Mapped[str | None]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PREFIX = "adacrossnet-"
+ALREADY = "is champion already"  # what is said where nothing was moved
 
 
 class NotPromoted(ValueError):
@@ -92,7 +93,7 @@ def promote_by_rule(runs: Runs, version: str, rule: Rule, by: str, reason: str |
     label = f"{candidate.name}/{candidate.version}"
     champion = holder(runs, candidate.name, names.ALIAS_CHAMPION)
     if champion is not None and champion.version == candidate.version:
-        return f"{label} is champion already"
+        return f"{label} {ALREADY}"
     verdict = judge(candidate.tags, champion.tags if champion is not None else None, rule)
     if not verdict.promote and not force:
         than = f"{champion.name}/{champion.version} stays champion" if champion is not None else "there is no champion"

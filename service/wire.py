@@ -150,8 +150,12 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
         yield value
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield str(key)
+            if not isinstance(key, str):
+                raise ConfigError(f"config: the key {key!r} is no name: quote it")
+            yield key
             yield from _texts(inner, depth + 1)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise ConfigError("config: a number in it is too large")
     elif isinstance(value, list):
         for inner in value:
             yield from _texts(inner, depth + 1)

@@ -35,7 +35,7 @@ class Pipeline(Strict):
     probe: Data | None = None  # the labelled dataset of the linear SVM, when it is another one
     pretrain: Pretrain = Pretrain()
     evaluate: Evaluate = Evaluate()
-    evaluations: Annotated[tuple[Evaluation, ...], Field(strict=False)] = ()  # further ones, each a stage after the registration
+    evaluations: Annotated[tuple[Evaluation, ...], Field(strict=False, max_length=64)] = ()  # each a stage after the registration
     evaluations_at_once: Count = 1  # of them, as jobs beside each other; a driver holds some 0.6 GB
     cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()

@@ -251,11 +251,11 @@ class Limits(Strict):
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     backoff_s: Positive = 30.0  # seconds before the first of them; twice as long before each next one, at most 15 minutes
     smaller_batch: bool = False  # where a GPU's memory ran out, go on with half the batch, which changes the numbers; else the stage fails
-    stage_hours: Positive | None = None  # a stage that runs longer is stopped and fails; none: no limit
+    stage_hours: Positive | None = None  # a stage that takes longer, its wait in Ray included, is stopped and fails; none: no limit
 
 
 class Tracking(Strict):
     """MLflow."""
 
     uri: str | None = None  # of an existing server, http://host:5000; MLFLOW_TRACKING_URI goes before it
-    experiment: Annotated[str, Field(min_length=1)] = "adacrossnet"
+    experiment: Annotated[str, Field(min_length=1, max_length=200)] = "adacrossnet"

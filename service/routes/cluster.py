@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -19,12 +20,14 @@ from service.home import project_tree
 from service.operations import Conflict
 from service.problems import documented
 from service.ray_jobs import ClusterAway, RayJobs
+from service.roots import below
 from service.submitter import SHARED, living_holder
 from service.tables import ENDED
 from service.wire import Check, Name, Pipeline, PipelineId, RunningPipeline, SweepFound, config_values
 
 router = APIRouter(prefix="/v1")
 _SWEEP = "sweep"
+_LISTED_S = 10.0  # that a list of datasets serves
 _LOOK_S = 60.0  # that reading manifests may take
 
 
@@ -101,10 +104,17 @@ def datasets(service: TheService, _: Viewer) -> list[dict[str, Any]]:
     for row in operations.ledger.recent(200):
         for section in ("data", "probe"):
             target = (row.config.get(section) or {}).get("target")
-            if target:
+            if target and any(below(place_of(target), root) for root in operations.roots):
                 folders[place_of(target)] = None
     there = [str(folder) for folder in folders if isinstance(folder, Uri) or folder.is_dir()]
     command = [sys.executable, "-m", "jobs.list_data", *there, "--json"]  # the readers are the jobs' own; a service holds no pyarrow
+    with service.listing:  # one process of them at a time, and its answer serves whoever asks soon after
+        if service.listed is None or time.monotonic() - service.listed[0] > _LISTED_S or service.listed[1] != command:
+            service.listed = (time.monotonic(), command, _listed(command))
+        return service.listed[2]
+
+
+def _listed(command: list[str]) -> list[dict[str, Any]]:
     try:
         done = subprocess.run(command, cwd=project_tree(), capture_output=True, text=True, timeout=_LOOK_S)
     except subprocess.TimeoutExpired:

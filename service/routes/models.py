@@ -8,11 +8,12 @@ from pydantic import StringConstraints
 
 from service.aliases import roll_back
 from service.context import Admin, ASubmitter, TheService, Viewer, about
+from service.ledger import Busy
 from service.operations import Conflict, Forbidden
 from service.problems import documented
 from service.promotion import read_rule
 from service.registry import version_of
-from service.versions import aliases_of, compared, promote_by_rule, version_facts, versions
+from service.versions import ALREADY, aliases_of, compared, promote_by_rule, version_facts, versions
 from service.wire import Promotion, Rollback
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -54,10 +55,11 @@ def promote(name: ModelName, which: Which, asked: Promotion, service: TheService
     if asked.force and not asked.reason:
         raise Conflict("force goes against the rule: say why in reason")
     operations = service.operations
-    said = promote_by_rule(
-        service.runs(), _label(name, which), read_rule(operations.settings.rule), person.name, asked.reason, asked.force
-    )
-    operations.ledger.note("promoted", {"version": _label(name, which), "by": person.name, "said": said})
+    rule, label = read_rule(operations.settings.rule), _label(name, which)
+    with operations.ledger.alone(f"registry/{name}"):  # judged and moved against one champion
+        said = promote_by_rule(service.runs(), label, rule, person.name, asked.reason, asked.force)
+        if not said.endswith(ALREADY):
+            operations.ledger.note("promoted", {"version": label, "by": person.name, "said": said})
     return {"version": _label(name, which), "said": said}
 
 
@@ -66,7 +68,10 @@ def rollback(name: ModelName, asked: Rollback, service: TheService, person: Admi
     """Make the previous champion champion again."""
     about(request, name)
     try:
-        now, before = roll_back(service.runs(), name, person.name, asked.reason)
+        with service.operations.ledger.alone(f"registry/{name}"):
+            now, before = roll_back(service.runs(), name, person.name, asked.reason)
+    except Busy:
+        raise
     except ValueError as error:  # there is no previous one
         raise Conflict(str(error)) from None
     return {"champion": f"{name}/{now}", "previous": f"{name}/{before}"}

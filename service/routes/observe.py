@@ -1,6 +1,7 @@
 """Health, readiness, and metrics for Prometheus."""
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -17,7 +18,7 @@ router = APIRouter(tags=["observe"])
 
 
 @router.get("/healthz")
-def healthy() -> dict[str, str]:
+async def healthy() -> dict[str, str]:
     """That the process answers; nothing else is asked."""
     return {"status": "ok"}
 
@@ -26,7 +27,9 @@ def healthy() -> dict[str, str]:
 def ready(service: TheService) -> JSONResponse:
     """Whether requests can be served: the ledger answers. Ray and MLflow may be down: pipelines are queued then, and it is said."""
     operations = service.operations
-    parts: dict[str, Any] = {"ledger": "ok", "mlflow": "ok", "leader": False}
+    went_round = service.submitter.went_round
+    since = round(time.monotonic() - went_round, 1) if went_round is not None else None
+    parts: dict[str, Any] = {"ledger": "ok", "mlflow": "ok", "leader": False, "seconds_since_the_submitters_round": since}
     try:
         operations.ledger.counts()
         parts["leader"] = living_holder(operations.ledger, SHARED) == service.submitter.holder

@@ -10,8 +10,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from service import audit, summary
-from service.context import ASubmitter, TheService, Viewer, about
+from service import summary
+from service.context import ASubmitter, TheService, Viewer, about, act_of
 from service.facts import pipeline_facts
 from service.kept_logs import BYTES_PER_S, texts
 from service.operations import Conflict
@@ -48,13 +48,13 @@ class Page(BaseModel):
 def submit(asked: Submission, service: TheService, person: ASubmitter, request: Request, answer: Response, key: Key = None) -> Submitted:
     """Queue a pipeline. It is checked, written to the ledger and answered at once; the submitter does the rest, also when the cluster is
     down now. 200 instead of 201: the same request came before."""
-    act = audit.line(person.name, "POST /v1/pipelines", "", 201, request.client.host if request.client else "")
+    down = "its cluster does not run: it is queued, and goes on once that is up" if service.operations.endpoint() is None else None
+    act = act_of(request, person, "", 201)
     queued = service.operations.submit(config_values(asked.config), person, asked.priority, key, act)
     about(request, queued.id, written=queued.new)
     if not queued.new:
         answer.status_code = 200
     answer.headers["Location"] = f"/v1/pipelines/{queued.id}"
-    down = "its cluster does not run: it is queued, and goes on once that is up" if service.operations.endpoint() is None else None
     return Submitted(pipeline=queued.id, stages=list(queued.stages), message=down)
 
 
@@ -85,7 +85,8 @@ def show(pipeline: PipelineId, service: TheService, _: Viewer) -> WholePipeline:
 def cancel(pipeline: PipelineId, service: TheService, person: ASubmitter, request: Request) -> Pipeline:
     """Cancel a pipeline: the submitter stops its job and ends it."""
     about(request, pipeline)
-    row = service.operations.cancel(pipeline, person)
+    row = service.operations.cancel(pipeline, person, act_of(request, person, pipeline, 202))
+    about(request, pipeline, written=True)
     return Pipeline(**pipeline_facts(row, service.operations.ledger, service.operations.home))
 
 
@@ -93,7 +94,8 @@ def cancel(pipeline: PipelineId, service: TheService, person: ASubmitter, reques
 def resume(pipeline: PipelineId, service: TheService, person: ASubmitter, request: Request) -> Pipeline:
     """Go on with a failed or cancelled pipeline: finished stages are kept, the open one gets a new attempt."""
     about(request, pipeline)
-    row = service.operations.resume(pipeline, person)
+    row = service.operations.resume(pipeline, person, act_of(request, person, pipeline, 202))
+    about(request, pipeline, written=True)
     return Pipeline(**pipeline_facts(row, service.operations.ledger, service.operations.home))
 
 
@@ -116,7 +118,7 @@ def logs(
         printed: dict[str, int] = {}
         while True:
             ended = (await run_in_threadpool(ledger.get, pipeline)).state in ENDED
-            said = await run_in_threadpool(lambda: "".join(texts(pipeline, stage, False, printed, ledger, home)))
+            said = await run_in_threadpool(lambda: "".join(texts(pipeline, stage, follow, printed, ledger, home, once=True)))
             yield said.encode()
             if ended or not follow:
                 return

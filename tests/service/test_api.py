@@ -128,6 +128,7 @@ def test_who_did_what_stands_in_the_trail_with_what_was_refused(served: Served, 
         ("-", 401, f"/v1/pipelines/{pipeline}/cancel"), ("anna", 403, pipeline), ("bert", 201, pipeline),
     ]  # fmt: skip
     assert lines[0]["address"] == "127.0.0.1"
+    assert [one["action"] for one in lines[1:]] == ["POST /v1/pipelines/{pipeline}/cancel", "POST /v1/pipelines"]
     assert served.ask("GET", f"/v1/audit?before={lines[0]['number']}&limit=1", tokens["admin"]).json() == lines[1:2]
 
 
@@ -151,6 +152,18 @@ def test_who_did_what_stands_in_the_trail_with_what_was_refused(served: Served, 
         ("a: &x [1]\nb: *x", 422, "YAML sent here has no anchors"),
         ("a: 1\na: 2", 422, "written twice"),
         ("[" * 5000, 422, "config: is n"),
+        ("1: a\nb: 2", 422, "the key 1 is no name"),
+        ("2024-01-01: a", 422, "is no name"),
+        ("seed: 0x" + "f" * 4000, 422, "a number in it is too large"),
+        ({**CONFIG, "cluster": {"storage": "~nosuchuser/x"}}, 422, "a path in it cannot be used"),
+        ({"data": {"kind": "meshes", "source": "x" * 300}}, 422, ""),
+        ({"suite": {"model": "x/" + "y" * 300}, **CONFIG, "evaluations": [{"task": "svm"}]}, 403, "suite.model is x/yyy"),
+        ({**CONFIG, "evaluations": [{"task": "fewshot"}] * 100}, 422, "evaluations"),
+        ({**CONFIG, "evaluations_at_once": 50}, 422, "evaluations_at_once is 50, and here at most 4 run"),
+        ({**CONFIG, "cluster": {"cpus_per_worker": 1e-320}}, 201, ""),
+        ({**CONFIG, "cluster": {"autoscales": True}}, 403, "cluster.autoscales is the server's to say"),
+        ({**CONFIG, "cluster": {"storage": "../home/cluster"}}, 403, "cluster.storage is"),
+        ({**CONFIG, "tracking": {"experiment": "x" * 300}}, 422, "tracking.experiment"),
         ({"data": {"kind": "synthetic"}, "x": json.loads("[" * 60 + "]" * 60)}, 422, "nested too deeply"),
     ],
 )
@@ -160,6 +173,9 @@ def test_a_config_that_cannot_be_taken_is_refused_with_the_reason(
     link = served.log.parent / "link"
     if not link.exists():
         link.symlink_to("/var")
+    if status == 201:
+        assert submit(served, tokens["anna"], config).status_code == 201
+        return
     before = len(served.ask("GET", "/v1/pipelines?limit=200", tokens["anna"]).json()["pipelines"])
     assert said in problem(submit(served, tokens["anna"], config), status)
     assert len(served.ask("GET", "/v1/pipelines?limit=200", tokens["anna"]).json()["pipelines"]) == before

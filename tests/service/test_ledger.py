@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from service.ledger import Ledger, Repeated, new_id
-from service.tables import EMBEDDED, FAILED, LOST, PRIVATE, QUEUED, RETRIED, RUNNING, STOPPED, SUCCEEDED, UP, Request
+from service.ledger import Busy, Ledger, Repeated, TooMany, new_id
+from service.settings import Webhook
+from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, PRIVATE, QUEUED, RETRIED, RUNNING, STOPPED, SUCCEEDED, UP, Notice, Request
 
 
 @pytest.fixture
@@ -185,3 +186,69 @@ def test_a_retried_attempt_counts_no_more_once_the_pipeline_is_reopened(empty: L
     empty.reopen("p-1", UP, EMBEDDED)
     stage = empty.get("p-1").stages[0]
     assert (stage.state, stage.not_before, stage.attempts[0].state) == (QUEUED, None, FAILED)
+
+
+def test_of_cancel_and_admission_the_first_wins_whatever_was_read_before(empty: Ledger) -> None:
+    for pipeline in ("p-1", "p-2"):
+        empty.add(pipeline, "p", {}, ("prepare",), UP, EMBEDDED)
+    assert empty.ask_cancel("p-1")
+    assert empty.get("p-1").state == CANCELLED and not empty.admit("p-1")
+    assert empty.admit("p-2") and not empty.admit("p-2")
+    assert empty.ask_cancel("p-2")
+    row = empty.get("p-2")
+    assert (row.state, row.cancel_requested) == (QUEUED, True), "it may have a job: the submitter ends it"
+    assert not empty.ask_cancel("p-1"), "it has ended already"
+    empty.runs("p-1")
+    assert empty.get("p-1").state == CANCELLED, "a job that was submitted late brings nothing back"
+
+
+def test_a_pipeline_that_was_resumed_while_its_records_were_closed_goes_on(empty: Ledger) -> None:
+    empty.add("p-1", "p", {}, ("prepare",), UP, EMBEDDED)
+    empty.give_up("p-1", FAILED, "its cluster is away")
+    seen = empty.get("p-1")
+    assert empty.reopen("p-1", UP, EMBEDDED, ended=True)
+    assert not empty.reopen("p-1", UP, EMBEDDED, ended=True), "the second of two is too late"
+    empty.finish(seen, FAILED, "its cluster is away")
+    assert empty.get("p-1").state == QUEUED
+
+
+def test_the_share_of_a_person_is_counted_where_one_is_added_and_where_one_is_resumed(empty: Ledger) -> None:
+    for number in range(2):
+        empty.add(f"p-{number}", "p", {}, ("prepare",), UP, EMBEDDED, owner="anna", most=2)
+    with pytest.raises(TooMany, match="anna has 2 pipelines"):
+        empty.add("p-2", "p", {}, ("prepare",), UP, EMBEDDED, owner="anna", most=2)
+    empty.give_up("p-0", FAILED, "no more")
+    empty.add("p-3", "p", {}, ("prepare",), UP, EMBEDDED, owner="anna", most=2)
+    with pytest.raises(TooMany):
+        empty.reopen("p-0", UP, EMBEDDED, ended=True, most=2)
+    assert empty.get("p-0").state == FAILED
+
+
+def test_a_stage_that_waits_for_its_next_attempt_ends_with_its_pipeline(empty: Ledger) -> None:
+    empty.add("p-1", "p", {}, ("pretrain",), UP, EMBEDDED)
+    empty.start_attempt(empty.get("p-1").stages[0])
+    empty.retry(empty.get("p-1").stages[0].attempts[0], "node lost", "a node was lost", 123.0, None)
+    empty.finish(empty.get("p-1"), CANCELLED, "cancelled on request")
+    assert empty.get("p-1").stages[0].state == CANCELLED
+    assert empty.reopen("p-1", UP, EMBEDDED, ended=True)
+    assert (empty.get("p-1").stages[0].state, empty.get("p-1").stages[0].not_before) == (QUEUED, None)
+
+
+def test_every_end_is_told_once_also_one_whose_records_are_closed_later(empty: Ledger, tmp_path: Path) -> None:
+    empty.webhooks = (Webhook(url="http://a.example.org", secret_file=tmp_path / "s"),)
+    for pipeline in ("p-1", "p-2", "p-3"):
+        empty.add(pipeline, "p", {}, ("prepare",), UP, EMBEDDED)
+    empty.give_up("p-1", FAILED, "its cluster is away")
+    empty.finish(empty.get("p-1"), FAILED, "its cluster is away")
+    empty.ask_cancel("p-2")
+    empty.finish(empty.get("p-3"), SUCCEEDED, None)
+    with empty.database.read() as session:
+        told = [(row.event, row.body["pipeline"], row.body["state"]) for row in session.query(Notice).order_by(Notice.id)]
+    assert told == [("failed", "p-1", FAILED), ("cancelled", "p-2", CANCELLED), ("succeeded", "p-3", SUCCEEDED)]
+
+
+def test_only_one_at_a_time_is_alone(empty: Ledger) -> None:
+    with empty.alone("registry/m"), pytest.raises(Busy, match="registry/m is being changed"), empty.alone("registry/m", 0.2):
+        pass
+    with empty.alone("registry/m", 0.2):
+        pass

@@ -22,9 +22,13 @@ def answers(*addresses: str) -> Any:
     return lambda *_: [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 80)) for address in addresses]
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "192.168.0.9", "169.254.169.254", "::1", "fd00::1", "0.0.0.0", "100.64.0.1", "::ffff:127.0.0.1"]
+PRIVATE = (
+    "127.0.0.1", "10.1.2.3", "192.168.0.9", "169.254.169.254", "::1", "fd00::1", "0.0.0.0", "100.64.0.1", "::ffff:127.0.0.1",
+    "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1",  # wrapped for translation; multicast
 )
+
+
+@pytest.mark.parametrize("address", PRIVATE)
 def test_no_private_address_is_called_whatever_name_leads_there(address: str) -> None:
     with pytest.raises(Undeliverable, match="this machine or in a private network"):
         _address(hook("https://hook.example.org/x"), answers(address))

@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("time", sa.Double(), nullable=False),
         sa.Column("who", sa.String(80), nullable=False),
         sa.Column("address", sa.String(64), nullable=False),
-        sa.Column("action", sa.String(40), nullable=False),
+        sa.Column("action", sa.String(80), nullable=False),
         sa.Column("object", sa.String(200), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("detail", sa.String(), nullable=True),
