@@ -38,7 +38,7 @@ if [ -z "$mlflow" ]; then
 fi
 
 # Quotas, webhooks and the rest of it (service/settings.py) are yours to add: the file is made once.
-[ -e "$state/service.yaml" ] || printf 'roots: [%s]  # the folders that pipelines may name\n' "$shared" > "$state/service.yaml"
+[ -e "$state/service.yaml" ] || printf 'roots: [%s/storage, %s/data]  # the folders that pipelines may name: neither backups nor artifacts\n' "$shared" "$shared" > "$state/service.yaml"
 unit adacrossnet-service --property=Restart=always --property=RestartSec=5 \
   --setenv=RAY_ADDRESS=http://127.0.0.1:8265 --setenv=RAY_AUTH_MODE=token --setenv=RAY_AUTH_TOKEN_PATH="$RAY_AUTH_TOKEN_PATH" \
   --setenv=MLFLOW_TRACKING_URI="$mlflow" --setenv=ADACROSSNET_HOME="$state" \

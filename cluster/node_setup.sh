@@ -17,7 +17,7 @@ sudo DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -
 
 sudo mkdir -p "$shared"
 mountpoint -q "$shared" || sudo mount -t nfs -o "$options" "$export_" "$shared"
-sudo install -d -o "$(id -u)" -g "$(id -g)" "$shared/storage" "$shared/artifacts" "$shared/backup"
+sudo install -d -o "$(id -u)" -g "$(id -g)" "$shared/storage" "$shared/data" "$shared/artifacts" "$shared/backup"
 
 [ -x "$HOME/venv/bin/python" ] || python3 -m venv "$HOME/venv"
 # torch first and pinned: what follows finds its requirement met and cannot replace it.

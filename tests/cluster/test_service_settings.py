@@ -33,7 +33,7 @@ def of_kubernetes() -> tuple[str, str]:
 
 def of_ray_up() -> tuple[str, str]:
     script = (CLUSTER / "head_services.sh").read_text()
-    written = re.search(r"printf '(roots.*?)\\n' \"\$shared\" > \"\$state/service.yaml\"", script)
+    written = re.search(r"printf '(roots.*?)\\n' \"\$shared\" \"\$shared\" > \"\$state/service.yaml\"", script)
     assert written is not None
     assert '--config "$state/service.yaml"' in script
     return written[1].replace("%s", "/mnt/adacrossnet"), "/mnt/adacrossnet/storage"
