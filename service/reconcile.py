@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jobs.config import ConfigError, check, digest_of, names
 from jobs.config.pipeline import STAGES, SWEEP_STAGES
-from jobs.config.sections import Cluster, Driver
+from jobs.config.sections import Driver
 from service import failures, mlflow_runs, ray_jobs, retries, summary
 from service.endpoints import Endpoint
 from service.home import Home
+from service.job_environment import environment
 from service.job_log import error_in
 from service.ledger import Ledger
 from service.mlflow_runs import PARENT, Runs, TrackingAway
@@ -40,19 +39,6 @@ _MOST_LOST = 5  # attempts forgotten by job servers before a stage is given up
 _PATIENT_S = 1800.0  # a job may be pending this long before its pipeline says so
 _log = logging.getLogger("adacrossnet.submitter")
 _ENDING = {SUCCEEDED: mlflow_runs.FINISHED, FAILED: mlflow_runs.FAILED, CANCELLED: mlflow_runs.KILLED}
-
-
-def ray_train(cluster: dict[str, Any]) -> dict[str, str]:
-    """Ray Train's variables, in seconds, for a stage whose config has this `cluster`, unless the submitter's own environment holds them."""
-    told = {
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # by default one report is taken every 2 s
-        "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # between looks for nodes about to be taken away: 5 of the 30 that some clouds give
-    }
-    if Cluster(workers=cluster["workers"]).elastic:
-        # A lost node stays in the count of what there is for up to 20 s. A training that starts again before that asks for its room too,
-        # and waits so long (60 by default) before it counts anew. Where nodes are still to come an elastic one counts and does not ask.
-        told["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "10"
-    return {key: os.environ.get(key, value) for key, value in told.items()}
 
 
 @dataclass
@@ -237,27 +223,7 @@ class Reconciler:
         runs.tag(run, names.TAG_RAY_JOB, attempt.job_id)
         runs.tag(run, names.TAG_CODE, digest)
         runs.tag(run, "mlflow.note.content", f"[The Ray job {attempt.job_id}]({endpoint.ray}/#/jobs/{attempt.job_id})")
-        env = {
-            names.ENV_CONFIG: json.dumps(retries.changed(pipeline.config, stage.changes)),
-            names.ENV_PIPELINE: pipeline.id,
-            names.ENV_STAGE: stage.name,
-            names.ENV_STAGE_RUNS: json.dumps({one.name: one.run_id for one in pipeline.stages if one.run_id}),
-            names.ENV_CODE_DIGEST: digest,
-            **_staging(pipeline.config),
-            "MLFLOW_TRACKING_URI": endpoint.mlflow,
-            "MLFLOW_RUN_ID": run,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-            "PYTHONUNBUFFERED": "1",
-            # Threads that spin for long while they wait starve those they wait for once anything else wants the cores: a step takes
-            # seconds. Those that sleep at once halve the speed of a quiet machine.
-            "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "10000"),
-            # Trainings run in threads, each of a pool of its own in glibc by default: one trial after another in the same process would
-            # leave what it freed in another pool.
-            "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
-            **ray_train(pipeline.config["cluster"]),
-        }
+        env = environment(pipeline, stage, run, endpoint, digest)
         metadata = {"pipeline": pipeline.id, "stage": stage.name, "attempt": str(attempt.number), "mlflow_run": run}
         with clean_copy(self.tree) as folder:
             driver = Driver.model_validate((pipeline.config["cluster"].get("drivers") or {}).get(stage.name) or {})
@@ -362,14 +328,6 @@ class Reconciler:
 def _tell(what: str, pipeline: str, stage: str | None = None) -> None:
     """A line of the submitter's log, with the ids that a log's collector searches by."""
     _log.info(what, extra={"pipeline": pipeline, "stage": stage})
-
-
-def _staging(config: dict[str, Any]) -> dict[str, str]:
-    """Where nodes keep their copies of datasets on shared storage: the environment of all workers of a job, whatever started them."""
-    cluster = config.get("cluster") or {}
-    given = {names.ENV_CACHE: cluster.get("cache"), names.ENV_CACHE_GB: cluster.get("cache_gb")}
-    given[names.ENV_STAGE_MOUNTS] = 1 if cluster.get("stage_mounts") else None
-    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def _waits(stage: Stage, attempt: Attempt, job: ray_jobs.Job) -> str | None:

@@ -24,7 +24,7 @@ from jobs.prepare import prepare
 from jobs.pretraining.loop import run
 from jobs.pretraining.ranks import ALONE
 from jobs.training.loop import Outside
-from service.reconcile import ray_train
+from service.job_environment import ray_train
 from tests.pipeline.command import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]

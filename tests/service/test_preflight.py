@@ -14,9 +14,9 @@ from jobs.config import ConfigError, check, names
 from jobs.config import Pipeline as Config
 from service.endpoints import Endpoint, choose, resolve
 from service.home import Home, project_tree
+from service.job_environment import staging
 from service.preflight import Unfit, _check_reach, check_cluster, check_fits, check_local, grows
 from service.ray_jobs import ClusterAway, Job
-from service.reconcile import _staging
 from service.tables import EMBEDDED, PRIVATE, UP
 
 
@@ -168,10 +168,10 @@ def test_a_dataset_in_a_store_that_this_machine_cannot_read_is_refused_with_the_
 def test_a_jobs_environment_says_where_nodes_keep_copies(tmp_path: Path) -> None:
     cluster = {"cache": "fast", "cache_gb": 20, "stage_mounts": True}
     config = check({"data": {"kind": "synthetic"}, "cluster": cluster}, "test").resolved(tmp_path)
-    assert _staging(json.loads(config.to_json())) == {
+    assert staging(json.loads(config.to_json())) == {
         names.ENV_CACHE: str(tmp_path / "fast"), names.ENV_CACHE_GB: "20.0", names.ENV_STAGE_MOUNTS: "1",
     }  # fmt: skip
-    assert names.ENV_CACHE not in _staging({}) and names.ENV_STAGE_MOUNTS not in _staging({"cluster": {"cache_gb": 50.0}})
+    assert names.ENV_CACHE not in staging({}) and names.ENV_STAGE_MOUNTS not in staging({"cluster": {"cache_gb": 50.0}})
 
 
 def test_paths_that_the_cluster_does_not_see_are_named_by_their_keys(tmp_path: Path) -> None:
