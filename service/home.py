@@ -38,6 +38,11 @@ class Home:
         """Whether the ledger may serve several machines: any database but SQLite's file."""
         return not self.ledger_url.startswith("sqlite")
 
+    @property
+    def settings_file(self) -> Path:
+        """The settings of the service that was last started here: commands that act in its place act by them."""
+        return self.path / "service.json"
+
     def results(self, pipeline: str) -> Path:
         """The folder of a pipeline's summary, pictures and logs."""
         return self.path / "pipelines" / pipeline

@@ -106,3 +106,11 @@ def read_settings(path: Path | None) -> Settings:
     except ValidationError as error:
         faults = [f"{path}: {'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
         raise ValueError("\n".join(faults)) from None
+
+
+def remembered(path: Path) -> Settings | None:
+    """The settings that a service has left there; none where there was no service, or where they cannot be read any more."""
+    try:
+        return Settings.model_validate_json(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -29,7 +29,7 @@ from service.ledger import Ledger
 from service.mlflow_runs import Runs, TrackingAway
 from service.ray_jobs import ClusterAway, RayJobs
 from service.reconcile import Reconciler
-from service.settings import Settings, read_settings
+from service.settings import Settings, read_settings, remembered
 from service.tables import CANCELLED, ENDED, FAILED, PRIVATE, UP, Pipeline
 
 SHARED = "shared"  # the lease of all pipelines on shared clusters; a `run` with its own cluster holds one named after its pipeline
@@ -53,6 +53,7 @@ class Submitter:
         after: Callable[[str], None] = lambda step: None, patience: float | None = None, settings: Settings | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.home, self.only, self.own = ledger, home, only, own
+        settings = settings or (None if only else remembered(home.settings_file))
         self.settings = settings or Settings()
         self.patience = patience or (PATIENCE_S if only else self.settings.patience_s)
         self.scope = only or SHARED
@@ -207,7 +208,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    settings = read_settings(options.config)
+    settings = (remembered(home.settings_file) if options.config is None else None) or read_settings(options.config)
     settings = settings.model_copy(update={"at_once": options.at_once or settings.at_once})
     submitter = Submitter(Ledger(home.ledger_url), home, settings=settings)
     _log.info("the submitter of %s runs, pid %d", home.path, os.getpid())

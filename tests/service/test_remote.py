@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from service.home import Home
+from service.ledger import Ledger
+from service.submitter import Submitter
 from tests.service.conftest import environment
 from tests.service.server import Served, serving
 
@@ -128,3 +131,15 @@ def test_a_port_that_is_taken_is_said(served: Served, tmp_path: Path) -> None:
     line = [sys.executable, "-m", "service.cli", "serve", "--port", port, "--state", str(tmp_path)]
     done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=60)
     assert (done.returncode, "cannot be listened on (Address already in use)" in done.stderr) == (1, True)
+
+
+def test_a_command_that_acts_in_the_services_place_acts_by_its_settings(tmp_path: Path) -> None:
+    with serving(tmp_path / "home", tmp_path / "root", "at_once: 7\nquotas: {anna: {running: 1}}\n"):
+        pass
+    home = Home(tmp_path / "home")
+    ledger = Ledger(home.ledger_url)
+    submitter = Submitter(ledger, home)
+    assert (submitter.settings.at_once, submitter.settings.quota_of("anna").running) == (7, 1)
+    home.settings_file.write_text("{")
+    assert Submitter(ledger, home).settings.at_once == 2
+    ledger.close()
