@@ -25,10 +25,8 @@ from jobs.pretraining.allocator import keep_freed_memory
 from jobs.pretraining.checkpoint import facts, usable, validation_over, wait_for_validations
 from jobs.pretraining.loop import run, steps_an_epoch
 from jobs.pretraining.ranks import Ranks
-from jobs.pretraining.results import leave_results, log_checkpoint
 from jobs.pretraining.shapes import check_points, training_shapes
 from jobs.pretraining.space import check_space, check_temporary
-from jobs.pretraining.validation import validate
 from jobs.pretraining.workers import workers
 from jobs.tracking import MetricLog, Stage, log_once, run_stage
 from jobs.training.loop import CalledAway, Outside
@@ -60,6 +58,8 @@ def pretrain(stage: Stage) -> None:
         f"{config.cluster.workers_said}, {pretrain.backbone.name} and {pretrain.image.tower}"
     )
     fit(config, stage)
+    from jobs.pretraining.results import leave_results  # scikit-learn and matplotlib: later, the first step waits for neither
+
     leave_results(stage, dataset, run_folder, steps)
 
 
@@ -142,6 +142,9 @@ def train_worker(shared: dict[str, str]) -> None:
 
 def validate_checkpoint(checkpoint: Checkpoint, **shared: str) -> dict[str, float]:
     """The validator's task: score a checkpoint, log the score, keep the best, and log every n-th encoder."""
+    from jobs.pretraining.results import log_checkpoint
+    from jobs.pretraining.validation import validate
+
     config = Pipeline.model_validate_json(shared["config"])
     run_folder = run_folder_of(config, shared["pipeline"])
     client = MlflowClient(shared["tracking_uri"])
