@@ -1,4 +1,4 @@
-"""The REST API: the routes over one service, behind the guards. `adacrossnet serve` runs it; /docs shows it."""
+"""The REST API: the routes over one service, behind the guards. `adacrossnet serve` runs it; /docs shows it, without the internet too."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from anyio import to_thread
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from service import problems
@@ -35,7 +36,8 @@ async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
 
 def make_app(service: Service) -> ASGIApp:
     """The whole application. Its document is at /openapi.json."""
-    app = FastAPI(title="AdaCrossNet on Ray", version=version("adacrossnet"), description=_ABOUT, redoc_url=None, lifespan=_few_threads)
+    about = {"title": "AdaCrossNet on Ray", "version": version("adacrossnet"), "description": _ABOUT}
+    app = FastAPIOffline(**about, redoc_url=None, lifespan=_few_threads)
     app.state.service = service
     problems.install(app)
     for part in (pipelines, cluster, models, observe):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -257,7 +258,11 @@ def test_the_schema_the_check_and_the_documents_are_there(served: Served, tokens
     assert (checked["name"], len(checked["digest"])) == ("tiny", 16)
     document = served.ask("GET", "/openapi.json").json()
     assert document["paths"]["/v1/pipelines"]["post"]["requestBody"]
-    assert served.ask("GET", "/docs").status_code == 200
+    page = served.ask("GET", "/docs").text
+    assert "https://" not in page, "it comes without the internet"
+    script = re.search(r'src="([^"]*swagger-ui-bundle.js)"', page)
+    assert script is not None
+    assert len(served.ask("GET", script[1]).content) > 1e6
     assert "adacrossnet_queue_length" in served.ask("GET", "/metrics").text
 
 
