@@ -152,7 +152,7 @@ def promote_version(
         typer.echo(Remote(server).post(f"/v1/models/{_path(version)}/promote", {"reason": reason, "force": force})["said"])
         return
     written = read_rule(rule)
-    with _runs(state) as runs:
+    with _runs(state) as runs, _alone(_label(version).replace("@", "/").partition("/")[0], state):
         typer.echo(promote_by_rule(runs, version, written, getuser(), reason, force))
 
 
@@ -173,7 +173,7 @@ def rollback(
 
     from service.aliases import roll_back
 
-    with _runs(state) as runs:
+    with _runs(state) as runs, _alone(name, state):
         now, before = roll_back(runs, name, getuser(), reason)
     typer.echo(f"{name}/{now} is champion again; {name}/{before} is previous")
 
@@ -219,6 +219,16 @@ def prune(
         typer.echo(f"removed {what}; {stays}. `mlflow gc` on the server's machine frees their disk")
     else:
         typer.echo(f"would remove {what}; {stays}" + (". --yes removes them" if found.versions or found.models else ""))
+
+
+@contextmanager
+def _alone(name: str, state: Path | None) -> Iterator[None]:
+    """Nobody else moves the model's aliases meanwhile: a champion is judged against one that stays."""
+    from service.home import Home
+    from service.ledger import Ledger
+
+    with Ledger(Home.find(state).ledger_url).alone(f"registry/{name}"):
+        yield
 
 
 def _label(version: str) -> str:
