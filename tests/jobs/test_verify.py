@@ -83,6 +83,7 @@ def test_counts_that_the_index_or_the_rejects_do_not_bear_out_are_found(folder: 
     ]
 
 
+@pytest.mark.soak
 def test_the_command_reports_in_words_and_json_and_ends_with_one_on_faults(folder: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "jobs.verify", *arguments], cwd=ROOT, capture_output=True, text=True)

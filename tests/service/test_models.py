@@ -45,6 +45,7 @@ def published_file(tmp_path: Path) -> Path:
     return tmp_path / "best_model.pth"
 
 
+@pytest.mark.soak
 def test_a_published_file_is_registered_once_and_judged_beside_random_weights(
     run: Callable[..., subprocess.CompletedProcess[str]], published_file: Path, tmp_path: Path, shared: tuple[Home, LocalCluster]
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_published_file_is_registered_once_and_judged_beside_random_weights(
     assert {metric.key for metric in of_model} >= {"svm/synthetic/accuracy", "svm/synthetic/val_accuracy"}
 
 
+@pytest.mark.soak
 def test_what_cannot_be_imported_or_evaluated_says_why(
     run: Callable[..., subprocess.CompletedProcess[str]], published_file: Path, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ webhooks:
     assert served.process.returncode == 0
 
 
+@pytest.mark.soak
 def test_when_the_leading_service_is_killed_the_other_takes_over_and_the_pipeline_ends_once(
     shared: tuple[Home, LocalCluster], sent: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:

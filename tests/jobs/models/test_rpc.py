@@ -222,5 +222,6 @@ def data_parallel_step() -> Answer:
     return answer | {f"same/{name}": value for name, value in [*model.named_buffers(), *operator.named_buffers()]}
 
 
+@pytest.mark.soak
 def test_a_data_parallel_step_is_the_same_over_one_two_and_three_processes(tmp_path: Path) -> None:
     assert_ranks_equal_one_process(data_parallel_step, tmp_path, atol=1e-9)
