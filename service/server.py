@@ -71,6 +71,7 @@ def run(home: Home, settings: Settings, listen: Listen) -> None:
         )  # fmt: skip
         for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises what ended it once more when it is done; we end in our own time
             signal.signal(number, lambda *_: None)
+        home.path.mkdir(parents=True, exist_ok=True)  # nothing else may have made it, where the ledger lies elsewhere
         home.settings_file.write_text(service.operations.settings.model_dump_json())
         with working(service):
             uvicorn.Server(config).run(sockets=[listener])
