@@ -4,15 +4,15 @@ from __future__ import annotations
 import difflib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import delete, func, insert, inspect, select, tuple_, update
+from sqlalchemy import func, insert, inspect, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.database import Database
+from service.leases import Leases
 from service.settings import Webhook
 from service.tables import (
     CANCELLED,
@@ -27,7 +27,6 @@ from service.tables import (
     STOPPED,
     Act,
     Attempt,
-    Lease,
     Notice,
     Pipeline,
     Request,
@@ -41,10 +40,6 @@ _HINTS = 1000  # of the newest ids are looked through for one that was meant
 
 class TooMany(ValueError):
     """As many unfinished pipelines as their owner may have."""
-
-
-class Busy(ValueError):
-    """Another one holds what only one may hold at a time."""
 
 
 class Waiting(NamedTuple):
@@ -84,6 +79,7 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
+        self.leases = Leases(self.database)
         self.webhooks: tuple[Webhook, ...] = ()  # who is told of what is written here
 
     def close(self) -> None:
@@ -345,47 +341,6 @@ class Ledger:
                 session.execute(update(Attempt).where(Attempt.stage_id.in_(own), Attempt.state == state).values(state=now))
             session.execute(update(Stage).where(Stage.pipeline_id == pipeline).values(not_before=None))
             return True
-
-    @contextmanager
-    def alone(self, scope: str, seconds: float = 30.0) -> Iterator[None]:
-        """Inside, nobody else is: one at a time over all processes. Busy when another one stays too long."""
-        holder, until = secrets.token_hex(8), time.monotonic() + seconds
-        while not self.acquire(scope, holder, 2 * seconds):
-            if time.monotonic() > until:
-                raise Busy(f"{scope} is being changed by somebody else: ask again in a moment")
-            time.sleep(0.1)
-        try:
-            yield
-        finally:
-            self.release(scope, holder)
-
-    def acquire(self, scope: str, holder: str, seconds: float) -> bool:
-        """Takes or renews the lease of `scope`; False while another holder's has not expired."""
-        now = time.time()
-        with self.database.write() as session:
-            free = (Lease.holder == holder) | (Lease.expires < now)
-            mine = session.execute(update(Lease).where(Lease.scope == scope, free).values(holder=holder, expires=now + seconds))
-            if mine.rowcount == 1:  # type: ignore[attr-defined]
-                return True
-            if session.get(Lease, scope) is not None:
-                return False
-        try:
-            with self.database.write() as session:
-                session.execute(insert(Lease).values(scope=scope, holder=holder, expires=now + seconds))
-            return True
-        except IntegrityError:  # another one was first
-            return False
-
-    def release(self, scope: str, holder: str) -> None:
-        """Gives the lease back, if it is the holder's."""
-        with self.database.write() as session:
-            session.execute(delete(Lease).where(Lease.scope == scope, Lease.holder == holder))
-
-    def holder(self, scope: str) -> str | None:
-        """Who holds the lease of `scope` now."""
-        with self.database.read() as session:
-            row = session.get(Lease, scope)
-            return row.holder if row is not None and row.expires >= time.time() else None
 
 
 def _changed(result: Any) -> bool:

@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from jobs.config import ConfigError
-from service.ledger import Busy, TooMany, Unknown
+from service.leases import Busy
+from service.ledger import TooMany, Unknown
 from service.mlflow_runs import NoSuch, TrackingAway
 from service.operations import Conflict, Forbidden, KeyReused
 from service.preflight import Unfit

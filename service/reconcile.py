@@ -108,7 +108,7 @@ class Reconciler:
         version = f"{made.get('name')}/{made.get('version')}"
         self.hold()
         try:
-            with self.ledger.alone(f"registry/{made.get('name')}"):
+            with self.ledger.leases.alone(f"registry/{made.get('name')}"):
                 why = f"asked for by the pipeline {pipeline.id}"
                 said = promote_by_rule(runs, version, read_rule(self.rule), pipeline.owner, why, False)
         except ValueError as refused:  # by the rule, or a rule that is none

@@ -102,14 +102,14 @@ class Submitter:
 
     def acquire(self) -> bool:
         """Takes or renews the lease; at once where its holder is a process of this machine that has ended."""
-        holder = self.ledger.holder(self.scope)
+        holder = self.ledger.leases.holder(self.scope)
         if holder is not None and holder != self.holder and living_holder(self.ledger, self.scope) is None:
-            self.ledger.release(self.scope, holder)
-        return self.ledger.acquire(self.scope, self.holder, LEASE_S)
+            self.ledger.leases.release(self.scope, holder)
+        return self.ledger.leases.acquire(self.scope, self.holder, LEASE_S)
 
     def release(self) -> None:
         """Gives the lease back."""
-        self.ledger.release(self.scope, self.holder)
+        self.ledger.leases.release(self.scope, self.holder)
 
     def clients(self, endpoint: Endpoint) -> tuple[RayJobs, Runs]:
         """The clients of an endpoint, made once."""
@@ -120,7 +120,7 @@ class Submitter:
     def _hold(self) -> None:
         self.working_since = time.monotonic()
         if not self.acquire():
-            raise LeaseLost(f"{self.ledger.holder(self.scope)} holds the lease {self.scope!r}")
+            raise LeaseLost(f"{self.ledger.leases.holder(self.scope)} holds the lease {self.scope!r}")
 
     def _advance(self, pipeline: Pipeline) -> None:
         closing = pipeline.state in ENDED and pipeline.cluster == PRIVATE  # its own cluster is gone; its MLflow records are still there
@@ -168,7 +168,7 @@ def _name(identity: Identity) -> str:
 
 def living_holder(ledger: Ledger, scope: str) -> str | None:
     """Who holds the lease of `scope`; none also when it is a process of this machine that has ended."""
-    holder = ledger.holder(scope)
+    holder = ledger.leases.holder(scope)
     if holder is None:
         return None
     host, boot, pid, ticks = holder.rsplit(":", 3)
@@ -244,7 +244,7 @@ def _heart(submitter: Submitter) -> Iterator[None]:
             since = submitter.working_since
             if since is not None and time.monotonic() - since < STEP_S:
                 try:
-                    submitter.ledger.acquire(submitter.scope, submitter.holder, LEASE_S)
+                    submitter.ledger.leases.acquire(submitter.scope, submitter.holder, LEASE_S)
                 except Exception:  # the round itself finds the ledger away
                     _log.debug("the lease could not be renewed", exc_info=True)
 

@@ -227,7 +227,7 @@ def _alone(name: str, state: Path | None) -> Iterator[None]:
     from service.home import Home
     from service.ledger import Ledger
 
-    with Ledger(Home.find(state).ledger_url).alone(f"registry/{name}"):
+    with Ledger(Home.find(state).ledger_url).leases.alone(f"registry/{name}"):
         yield
 
 

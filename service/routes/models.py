@@ -8,7 +8,7 @@ from pydantic import StringConstraints
 
 from service.aliases import roll_back
 from service.context import Admin, ASubmitter, TheService, Viewer, about
-from service.ledger import Busy
+from service.leases import Busy
 from service.operations import Conflict, Forbidden
 from service.problems import documented
 from service.promotion import read_rule
@@ -56,7 +56,7 @@ def promote(name: ModelName, which: Which, asked: Promotion, service: TheService
         raise Conflict("force goes against the rule: say why in reason")
     operations = service.operations
     rule, label = read_rule(operations.settings.rule), _label(name, which)
-    with operations.ledger.alone(f"registry/{name}"):  # judged and moved against one champion
+    with operations.ledger.leases.alone(f"registry/{name}"):  # judged and moved against one champion
         said = promote_by_rule(service.runs(), label, rule, person.name, asked.reason, asked.force)
         if not said.endswith(ALREADY):
             operations.ledger.note("promoted", {"version": label, "by": person.name, "said": said})
@@ -68,7 +68,7 @@ def rollback(name: ModelName, asked: Rollback, service: TheService, person: Admi
     """Make the previous champion champion again."""
     about(request, name)
     try:
-        with service.operations.ledger.alone(f"registry/{name}"):
+        with service.operations.ledger.leases.alone(f"registry/{name}"):
             now, before = roll_back(service.runs(), name, person.name, asked.reason)
     except Busy:
         raise

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from service.ledger import Busy, Ledger, Repeated, TooMany, new_id
+from service.leases import Busy
+from service.ledger import Ledger, Repeated, TooMany, new_id
 from service.settings import Webhook
 from service.tables import CANCELLED, EMBEDDED, FAILED, LOST, PRIVATE, QUEUED, RETRIED, RUNNING, STOPPED, SUCCEEDED, UP, Notice, Request
 
@@ -109,25 +110,26 @@ def test_reopening_forgives_lost_attempts_of_that_pipeline_alone(empty: Ledger) 
 
 def test_one_of_many_gets_the_lease(empty: Ledger) -> None:
     got: list[str] = []
-    threads = [threading.Thread(target=lambda n=n: got.append(n) if empty.acquire("shared", n, 60) else None) for n in map(str, range(8))]
+    leases = empty.leases
+    threads = [threading.Thread(target=lambda n=n: got.append(n) if leases.acquire("shared", n, 60) else None) for n in map(str, range(8))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(got) == 1
-    assert empty.holder("shared") == got[0]
-    assert empty.acquire("shared", got[0], 60), "its holder renews it"
+    assert empty.leases.holder("shared") == got[0]
+    assert empty.leases.acquire("shared", got[0], 60), "its holder renews it"
 
 
 def test_a_lease_is_free_after_it_expires_or_is_released(empty: Ledger) -> None:
-    assert empty.acquire("shared", "a", -1)
-    assert empty.holder("shared") is None
-    assert empty.acquire("shared", "b", 60)
-    assert not empty.acquire("shared", "a", 60)
-    empty.release("shared", "a")  # not its own: nothing happens
-    assert empty.holder("shared") == "b"
-    empty.release("shared", "b")
-    assert empty.acquire("shared", "a", 60)
+    assert empty.leases.acquire("shared", "a", -1)
+    assert empty.leases.holder("shared") is None
+    assert empty.leases.acquire("shared", "b", 60)
+    assert not empty.leases.acquire("shared", "a", 60)
+    empty.leases.release("shared", "a")  # not its own: nothing happens
+    assert empty.leases.holder("shared") == "b"
+    empty.leases.release("shared", "b")
+    assert empty.leases.acquire("shared", "a", 60)
 
 
 def test_sqlite_runs_in_write_ahead_mode(empty: Ledger) -> None:
@@ -248,7 +250,7 @@ def test_every_end_is_told_once_also_one_whose_records_are_closed_later(empty: L
 
 
 def test_only_one_at_a_time_is_alone(empty: Ledger) -> None:
-    with empty.alone("registry/m"), pytest.raises(Busy, match="registry/m is being changed"), empty.alone("registry/m", 0.2):
+    with empty.leases.alone("registry/m"), pytest.raises(Busy, match="registry/m is being changed"), empty.leases.alone("registry/m", 0.2):
         pass
-    with empty.alone("registry/m", 0.2):
+    with empty.leases.alone("registry/m", 0.2):
         pass

@@ -201,11 +201,11 @@ def test_an_attempt_and_its_stage_end_together(ledger: Ledger) -> None:
 
 
 def test_one_of_many_holders_gets_the_lease_and_keeps_it(ledger: Ledger) -> None:
-    results = at_once(8, lambda number: ledger.acquire("shared", str(number), 60))
+    results = at_once(8, lambda number: ledger.leases.acquire("shared", str(number), 60))
     assert sorted(results) == [False] * 7 + [True]
     winner = str(results.index(True))
-    assert ledger.holder("shared") == winner
-    again = at_once(8, lambda number: ledger.acquire("shared", str(number), 60))
+    assert ledger.leases.holder("shared") == winner
+    again = at_once(8, lambda number: ledger.leases.acquire("shared", str(number), 60))
     assert again == results, "its holder renews it, the others still get none"
 
 
@@ -217,12 +217,12 @@ def test_two_holders_that_come_and_go_are_never_inside_together(ledger: Ledger) 
         entered = 0
         until = time.monotonic() + 3
         while time.monotonic() < until:
-            if ledger.acquire("shared", str(number), 30):
+            if ledger.leases.acquire("shared", str(number), 30):
                 inside.append(number)
                 most.append(len(inside))
                 time.sleep(0.01)
                 inside.remove(number)
-                ledger.release("shared", str(number))
+                ledger.leases.release("shared", str(number))
                 entered += 1
             time.sleep(0.002)
         return entered
@@ -233,8 +233,8 @@ def test_two_holders_that_come_and_go_are_never_inside_together(ledger: Ledger) 
 
 
 def test_a_lease_whose_holder_died_goes_to_one_of_those_who_wait(ledger: Ledger) -> None:
-    assert ledger.acquire("shared", "dead", -1)
-    results = at_once(8, lambda number: ledger.acquire("shared", str(number), 60))
+    assert ledger.leases.acquire("shared", "dead", -1)
+    results = at_once(8, lambda number: ledger.leases.acquire("shared", str(number), 60))
     assert sum(one is True for one in results) == 1
 
 

@@ -146,9 +146,9 @@ def test_a_pipeline_whose_cluster_is_gone_is_cancelled_all_the_same_unless_a_sub
     pipeline = add("prepare")
     ledger.set_pipeline(pipeline, cluster="http://127.0.0.1:9", state=RUNNING)  # nobody listens there
     ledger.start_attempt(ledger.get(pipeline).stages[0])
-    assert ledger.acquire(SHARED, "elsewhere:boot:1:1", 60)
+    assert ledger.leases.acquire(SHARED, "elsewhere:boot:1:1", 60)
     assert cancel(ledger.get(pipeline), ledger, home, seconds=0.5).state == RUNNING, "the other one goes on trying"
-    ledger.release(SHARED, "elsewhere:boot:1:1")
+    ledger.leases.release(SHARED, "elsewhere:boot:1:1")
     row = cancel(ledger.get(pipeline), ledger, home, seconds=0.5)
     assert (row.state, row.message) == (CANCELLED, "cancelled on request; its cluster did not answer")
 
@@ -330,7 +330,7 @@ def test_a_stage_over_its_time_is_stopped_and_fails_with_the_limits_name(
 
 def test_the_lease_of_a_machine_that_is_gone_is_taken_over_within_half_a_minute(ledger: Ledger, submitter: Submitter) -> None:
     assert LEASE_S <= 29
-    assert ledger.acquire(SHARED, "another-machine:boot:12:34", 3.0)
+    assert ledger.leases.acquire(SHARED, "another-machine:boot:12:34", 3.0)
     since = time.monotonic()
     assert submitter.tick() is False
     while not submitter.tick():
@@ -347,7 +347,7 @@ def test_a_long_step_keeps_the_lease_and_one_that_hangs_loses_it(ledger: Ledger,
     def long(_active: object) -> list[Pipeline]:
         for _ in range(10):
             time.sleep(0.4)
-            held.append(ledger.holder(SHARED) == submitter.holder)
+            held.append(ledger.leases.holder(SHARED) == submitter.holder)
         return []
 
     monkeypatch.setattr(submitter._admission, "admit", long)

@@ -1,4 +1,7 @@
-"""From the ledger of one person's command to that of a service: owners, priorities, retries, tokens, audit, notices."""
+"""From the ledger of one person's command to that of a service: owners, priorities, retries, tokens, audit, notices.
+
+The way back is the backup that was taken before the upgrade: an older version refuses the ledger.
+"""
 from __future__ import annotations
 
 import sqlalchemy as sa
@@ -61,7 +64,3 @@ def upgrade() -> None:
         sa.Column("message", sa.String(), nullable=True),
     )
     op.create_index("ix_notices_next_try", "notices", ["next_try"])
-
-
-def downgrade() -> None:
-    raise NotImplementedError("restore the backup that was taken before the upgrade")
